@@ -1,0 +1,130 @@
+//! Waiting for room: first come, first served.
+//!
+//! A waiter that only its own account's maximum holds back does not hold up the ones behind it; one that
+//! waits for the budget does, so that a large lease is not starved by small ones.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::Full;
+use crate::ledger::{Account, AccountInner, Inner, Lease, State};
+
+pub(crate) struct Waiter {
+    id: u64,
+    account: Arc<AccountInner>,
+    bytes: usize,
+    /// Charged already; the future only has to take it.
+    granted: bool,
+    waker: Waker,
+}
+
+impl Waiter {
+    pub(crate) fn waits_for_common(&self) -> bool {
+        !self.granted && !self.account.at_own_maximum(self.bytes)
+    }
+}
+
+/// Charges for the waiters that fit now, in order. Returns whom to wake, after the lock is released.
+pub(crate) fn grant(budget: &Inner, state: &mut State) -> Vec<Waker> {
+    if state.waiters.is_empty() {
+        return Vec::new();
+    }
+    let mut woken = Vec::new();
+    let mut waiters = std::mem::take(&mut state.waiters);
+    let mut blocked = false;
+    for waiter in waiters.iter_mut().filter(|waiter| !waiter.granted) {
+        let may = !blocked || waiter.account.is_guaranteed(waiter.bytes);
+        if may && budget.charge(state, &waiter.account, waiter.bytes) {
+            waiter.granted = true;
+            woken.push(waiter.waker.clone());
+        } else if !waiter.account.at_own_maximum(waiter.bytes) {
+            blocked = true;
+        }
+    }
+    state.waiters = waiters;
+    woken
+}
+
+/// The wait for a lease. Dropping it leaves the queue and pays back what was granted meanwhile.
+///
+/// Resolves to [`Full`] at once when the account could never hold the bytes: waiting would be for ever.
+#[must_use = "a future does nothing unless awaited"]
+pub struct Acquire {
+    account: Account,
+    bytes: usize,
+    id: Option<u64>,
+}
+
+impl Acquire {
+    pub(crate) fn new(account: Account, bytes: usize) -> Acquire {
+        Acquire { account, bytes, id: None }
+    }
+
+    fn first_try(&mut self, state: &mut State, context: &Context<'_>) -> Poll<()> {
+        if self.account.try_charge(state, self.bytes).is_ok() {
+            return Poll::Ready(());
+        }
+        let id = state.next_waiter;
+        state.next_waiter += 1;
+        let account = Arc::clone(&self.account.inner);
+        account.count_wait();
+        let waker = context.waker().clone();
+        state.waiters.push_back(Waiter { id, account, bytes: self.bytes, granted: false, waker });
+        self.id = Some(id);
+        Poll::Pending
+    }
+
+    fn look_again(&mut self, state: &mut State, id: u64, context: &Context<'_>) -> Poll<()> {
+        let Some(at) = state.waiters.iter().position(|waiter| waiter.id == id) else {
+            return Poll::Pending; // polled again after it was ready: never by an executor
+        };
+        if state.waiters[at].granted {
+            state.waiters.remove(at);
+            self.id = None;
+            return Poll::Ready(());
+        }
+        state.waiters[at].waker.clone_from(context.waker());
+        Poll::Pending
+    }
+}
+
+impl Future for Acquire {
+    type Output = Result<Lease, Full>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.id.is_none() && !this.account.inner.could_ever_hold(this.bytes) {
+            return Poll::Ready(Err(Full));
+        }
+        let budget = Arc::clone(&this.account.inner.budget);
+        let mut state = budget.lock();
+        let ready = match this.id {
+            None => this.first_try(&mut state, context),
+            Some(id) => this.look_again(&mut state, id, context),
+        };
+        if ready.is_pending() {
+            return Poll::Pending;
+        }
+        budget.add_plain(&mut state, this.bytes);
+        Poll::Ready(Ok(Lease { account: this.account.clone(), bytes: this.bytes }))
+    }
+}
+
+impl Drop for Acquire {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let account = &self.account.inner;
+        let mut granted = false;
+        {
+            let mut state = account.budget.lock();
+            if let Some(at) = state.waiters.iter().position(|waiter| waiter.id == id) {
+                granted = state.waiters.remove(at).is_some_and(|waiter| waiter.granted);
+            }
+        }
+        // Somebody behind this one may fit now, so the queue is looked at in either case.
+        let bytes = if granted { self.bytes } else { 0 };
+        account.budget.release(account, bytes, false, &mut |_| ());
+    }
+}

@@ -1,0 +1,166 @@
+//! The options that every instance of a kind has, and those of the service section.
+
+use std::time::Duration;
+
+use options::{Options, Period, Size, Value};
+
+/// `[SERVICE]`, `service:`.
+#[derive(Debug, Options)]
+pub struct Service {
+    /// How often open chunks go to the outputs, in seconds.
+    #[option(default = "1")]
+    pub flush: Period,
+    /// How long a stop may take until what is left is given up, in seconds; -1 waits for ever.
+    #[option(default = "5")]
+    pub grace: Grace,
+    /// What is logged: off, error, warn, info, debug or trace.
+    #[option(default = "info")]
+    pub log_level: LogLevel,
+    /// The file that log lines are appended to, instead of standard error.
+    pub log_file: Option<String>,
+    /// The most resident memory the process may have: a size, or `auto` for 80 % of the container's limit, or
+    /// 256M without one.
+    #[option(default = "auto")]
+    pub memory_limit: MemoryLimit,
+    /// Serve the monitoring API.
+    #[option(default = "off")]
+    pub http_server: bool,
+    /// Address of the monitoring API.
+    #[option(default = "0.0.0.0")]
+    pub http_listen: String,
+    /// Port of the monitoring API.
+    #[option(default = "2020")]
+    pub http_port: u16,
+    /// Let /api/v1/health judge by errors and retries.
+    #[option(default = "off")]
+    pub health_check: bool,
+    /// Errors within `hc_period` that make the agent unhealthy when exceeded.
+    #[option(default = "5")]
+    pub hc_errors_count: u64,
+    /// Given-up retries within `hc_period` that make the agent unhealthy when exceeded.
+    #[option(default = "5")]
+    pub hc_retry_failure_count: u64,
+    /// The period that health is judged over, in seconds.
+    #[option(default = "60")]
+    pub hc_period: Period,
+    /// The longest wait between retries, in seconds.
+    #[option(name = "scheduler.cap", default = "2000", min = "1")]
+    pub scheduler_cap: u64,
+    /// The shortest wait before a retry, in seconds.
+    #[option(name = "scheduler.base", default = "5", min = "1")]
+    pub scheduler_base: u64,
+    /// Write characters outside ASCII as \uXXXX in every JSON that leaves.
+    #[option(name = "json.escape_unicode", default = "on")]
+    pub escape_unicode: bool,
+}
+
+/// The options of every input.
+#[derive(Debug, Options)]
+pub struct InputCommon {
+    /// The plugin.
+    #[option(required)]
+    pub name: String,
+    /// The tag of the records; the instance's name if not set.
+    pub tag: Option<String>,
+    /// The instance's name in logs and metrics.
+    pub alias: Option<String>,
+    /// The most memory that records of this input may hold; 0 for no limit but the process's.
+    #[option(default = "0")]
+    pub mem_buf_limit: Size,
+}
+
+/// The options of every filter.
+#[derive(Debug, Options)]
+pub struct FilterCommon {
+    /// The plugin.
+    #[option(required)]
+    pub name: String,
+    /// The tags the filter applies to; `*` stands for any run of characters.
+    #[option(name = "match")]
+    pub pattern: Option<String>,
+    /// The instance's name in logs and metrics.
+    pub alias: Option<String>,
+}
+
+/// The options of every output.
+#[derive(Debug, Options)]
+pub struct OutputCommon {
+    /// The plugin.
+    #[option(required)]
+    pub name: String,
+    /// The tags the output takes; `*` stands for any run of characters.
+    #[option(name = "match")]
+    pub pattern: Option<String>,
+    /// The instance's name in logs and metrics.
+    pub alias: Option<String>,
+    /// How often a batch is retried before it is dropped: a number, no_limits or no_retries. Without it a batch
+    /// is retried for as long as memory allows.
+    pub retry_limit: Option<RetryLimit>,
+}
+
+/// How long a stop may take; `None` is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace(pub Option<Duration>);
+
+impl Value for Grace {
+    const KIND: options::Kind = options::Kind::Period;
+
+    fn parse(text: &str) -> Result<Grace, options::Invalid> {
+        if text == "-1" {
+            return Ok(Grace(None));
+        }
+        Period::parse(text).map(|period| Grace(Some(period.0)))
+    }
+}
+
+/// The log level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, options::Choice)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What was lost or cannot go on.
+    Error,
+    /// What needs attention.
+    #[choice(alias = "warning")]
+    Warn,
+    /// What happened.
+    Info,
+    /// How it happened.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The memory limit as it stands in the configuration; `None` is `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimit(pub Option<u64>);
+
+impl Value for MemoryLimit {
+    const KIND: options::Kind = options::Kind::Size;
+
+    fn parse(text: &str) -> Result<MemoryLimit, options::Invalid> {
+        if text.eq_ignore_ascii_case("auto") {
+            return Ok(MemoryLimit(None));
+        }
+        Size::parse(text).map(|size| MemoryLimit(Some(size.0)))
+    }
+}
+
+/// How often a batch is retried; `None` is without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryLimit(pub Option<u32>);
+
+impl Value for RetryLimit {
+    const KIND: options::Kind = options::Kind::Text;
+
+    fn parse(text: &str) -> Result<RetryLimit, options::Invalid> {
+        match text.to_ascii_lowercase().as_str() {
+            "no_limits" | "false" | "off" => Ok(RetryLimit(None)),
+            "no_retries" => Ok(RetryLimit(Some(0))),
+            _ => match text.parse() {
+                Ok(limit) => Ok(RetryLimit(Some(limit))),
+                Err(_) => Err(options::Invalid::not(text, "a number, no_limits or no_retries")),
+            },
+        }
+    }
+}

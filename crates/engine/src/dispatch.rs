@@ -1,0 +1,225 @@
+//! From sealed chunks to flushes: per output a queue, batches, and the ones that wait for another try.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::Chunk;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::batch::{Batch, Part};
+use crate::limits::FLUSH_LONGEST;
+use crate::metrics::{Metrics, OutputMetrics};
+use crate::plugin::{Drive, Outcome, Output, OutputLane};
+use crate::retry::{Draw, Next, Schedule, settle};
+use crate::route::Routes;
+
+/// An output as dispatch sees it.
+pub struct Target {
+    /// Its counters.
+    pub metrics: Arc<OutputMetrics>,
+    /// When its batches are tried again.
+    pub plan: Schedule,
+    /// How it wants to be driven.
+    pub drive: Drive,
+    /// Where its lanes take batches from; each holds as many as the output flushes at a time.
+    pub lanes: Vec<mpsc::Sender<Arc<Batch>>>,
+}
+
+/// The answer of a lane.
+#[derive(Debug)]
+pub struct Answer {
+    /// Which output.
+    pub output: usize,
+    /// The batch that was flushed.
+    pub batch: Arc<Batch>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// All outputs with what they have to deliver. Pure but for the clock that callers pass in.
+pub struct Dispatch {
+    routes: Routes,
+    outputs: Vec<Queue>,
+    metrics: Arc<Metrics>,
+    draw: Draw,
+    next_id: u128,
+    stopping: bool,
+}
+
+struct Queue {
+    target: Target,
+    /// Never tried, or halves of what was.
+    due: VecDeque<Part>,
+    /// Batches that stay as they are until they are settled. All they hold is leased pages.
+    waiting: Vec<(Instant, Batch)>,
+    running: usize,
+    next_lane: usize,
+}
+
+impl Dispatch {
+    /// Outputs with their routes. `seed` makes batch ids unique over restarts and spreads retries.
+    pub fn new(routes: Routes, targets: Vec<Target>, metrics: Arc<Metrics>, seed: u64) -> Dispatch {
+        let queue =
+            |target| Queue { target, due: VecDeque::new(), waiting: Vec::new(), running: 0, next_lane: 0 };
+        Dispatch {
+            routes,
+            outputs: targets.into_iter().map(queue).collect(),
+            metrics,
+            draw: Draw::new(seed),
+            next_id: u128::from(seed) << 64,
+            stopping: false,
+        }
+    }
+
+    /// Queues a sealed chunk for every output that takes its tag.
+    pub fn route(&mut self, chunk: Chunk) {
+        let outputs = self.routes.of(&chunk.tag);
+        if outputs.is_empty() {
+            if self.metrics.unrouted_records.get() == 0 {
+                tracing::warn!(
+                    "no output takes the tag \"{}\": its records are dropped and counted",
+                    chunk.tag
+                );
+            }
+            self.metrics.unrouted_records.add(chunk.events.records);
+            return;
+        }
+        let chunk = Arc::new(chunk);
+        for output in outputs.iter() {
+            self.outputs[*output].due.push_back(Part::whole(Arc::clone(&chunk)));
+        }
+    }
+
+    /// Hands over what is due, as far as outputs take it.
+    pub fn due(&mut self, now: Instant) {
+        for queue in &mut self.outputs {
+            while queue.running < queue.target.drive.concurrency.max(1) {
+                let Some(batch) = queue.next_batch(now, &mut self.next_id) else { break };
+                if !queue.hand_over(batch) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// When the next waiting batch is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        let free = self.outputs.iter().filter(|queue| queue.running < queue.target.drive.concurrency.max(1));
+        free.flat_map(|queue| queue.waiting.iter().map(|(at, _)| *at)).min()
+    }
+
+    /// Acts on the answer of a lane.
+    pub fn settle(&mut self, answer: Answer, now: Instant) {
+        let Answer { output, batch, outcome } = answer;
+        let queue = &mut self.outputs[output];
+        queue.running -= 1;
+        let batch = Arc::unwrap_or_clone(batch);
+        let draw = self.draw.next();
+        match settle(batch, outcome, &queue.target.metrics, queue.target.plan, draw, self.stopping) {
+            Next::Settled => {}
+            Next::Again(batch, wait) => queue.waiting.push((now + wait, batch)),
+            Next::Halves(left, right) => {
+                for parts in [left, right] {
+                    self.next_id += 1;
+                    queue.waiting.push((now, Batch::new(self.next_id, parts)));
+                }
+            }
+        }
+    }
+
+    /// From now on the agent stops: waits become short.
+    pub fn hasten(&mut self, now: Instant) {
+        self.stopping = true;
+        for (at, _) in self.outputs.iter_mut().flat_map(|queue| &mut queue.waiting) {
+            *at = (*at).min(now + Duration::from_secs(1));
+        }
+    }
+
+    /// Records that are not settled, over all outputs: those in flight included.
+    pub fn pending(&self) -> usize {
+        self.outputs.iter().map(|queue| queue.due.len() + queue.waiting.len() + queue.running).sum()
+    }
+}
+
+impl Queue {
+    /// A batch that waited long enough, or a new one of the chunks in their order.
+    fn next_batch(&mut self, now: Instant, next_id: &mut u128) -> Option<Batch> {
+        let ready = self.waiting.iter().enumerate().filter(|(_, (at, _))| *at <= now);
+        if let Some((index, _)) = ready.min_by_key(|(_, (at, batch))| (*at, batch.id)) {
+            return Some(self.waiting.remove(index).1);
+        }
+        let drive = self.target.drive;
+        let mut parts: Vec<Part> = Vec::new();
+        let mut bytes = 0;
+        while let Some(part) = self.due.front() {
+            let fits = bytes + part.bytes() <= drive.batch_bytes && parts.len() < drive.batch_chunks;
+            if !parts.is_empty() && !fits {
+                break;
+            }
+            bytes += part.bytes();
+            parts.extend(self.due.pop_front());
+        }
+        if parts.is_empty() {
+            return None;
+        }
+        *next_id += 1;
+        Some(Batch::new(*next_id, parts))
+    }
+
+    /// Gives a batch to the next lane. A lane that has ended gives it back: it waits for the lane's restart.
+    fn hand_over(&mut self, batch: Batch) -> bool {
+        let lanes = self.target.lanes.len();
+        let mut batch = Arc::new(batch);
+        for offset in 0..lanes {
+            let lane = (self.next_lane + offset) % lanes;
+            match self.target.lanes[lane].try_send(batch) {
+                Ok(()) => {
+                    self.next_lane = lane + 1;
+                    self.running += 1;
+                    return true;
+                }
+                Err(mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back)) => {
+                    batch = back
+                }
+            }
+        }
+        let wait = Instant::now() + Duration::from_secs(1);
+        self.waiting.push((wait, Arc::unwrap_or_clone(batch)));
+        false
+    }
+}
+
+/// Flushes the batches of one output lane until the engine closes `jobs`.
+pub async fn serve(
+    output: Arc<dyn Output>,
+    index: usize,
+    mut jobs: mpsc::Receiver<Arc<Batch>>,
+    answers: mpsc::Sender<Answer>,
+) {
+    let lane: Rc<dyn OutputLane> = output.lane().into();
+    while let Some(batch) = jobs.recv().await {
+        let (lane, answers) = (Rc::clone(&lane), answers.clone());
+        tokio::task::spawn_local(async move {
+            let outcome = flush(lane, Arc::clone(&batch)).await;
+            // The engine listens until every batch is settled, or has stopped for good.
+            let _gone = answers.send(Answer { output: index, batch, outcome }).await;
+        });
+    }
+}
+
+/// One flush, on a task of its own so that a bug in an output costs one try and not the lane.
+async fn flush(lane: Rc<dyn OutputLane>, batch: Arc<Batch>) -> Outcome {
+    let mut task = tokio::task::spawn_local(async move { lane.flush(&batch).await });
+    let again = |why: &str| Outcome::Retry { after: None, why: why.to_owned() };
+    match tokio::time::timeout(FLUSH_LONGEST, &mut task).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => again("the output stopped at a bug (see the message above)"),
+        Err(_) => {
+            task.abort();
+            again("the flush took longer than 15 minutes")
+        }
+    }
+}

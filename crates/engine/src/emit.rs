@@ -1,0 +1,97 @@
+//! The only door in: everything that an input takes passes [`Emitter::append`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use budget::Account;
+use event::{Events, Tag};
+
+use crate::metrics::InputMetrics;
+use crate::pass::Pass;
+use crate::store::Store;
+
+/// The records were not taken; nothing of them is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the agent has no memory left for these records at the moment")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// How an input hands records to its lane.
+#[derive(Clone)]
+pub struct Emitter {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    input: usize,
+    tag: Tag,
+    account: Account,
+    store: Rc<Store>,
+    pass: Rc<Pass>,
+    metrics: Arc<InputMetrics>,
+}
+
+/// How long records wait for room before they are refused.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Emitter {
+    pub(crate) fn new(
+        input: usize,
+        tag: Tag,
+        account: Account,
+        store: Rc<Store>,
+        pass: Rc<Pass>,
+        metrics: Arc<InputMetrics>,
+    ) -> Emitter {
+        Emitter { shared: Rc::new(Shared { input, tag, account, store, pass, metrics }) }
+    }
+
+    /// The account that the input's records are charged to, from their first byte.
+    pub fn account(&self) -> &Account {
+        &self.shared.account
+    }
+
+    /// The input's own tag.
+    pub fn tag(&self) -> &Tag {
+        &self.shared.tag
+    }
+
+    /// Takes records: after `Ok` they are in the pipeline. Waiting here is the input's backpressure.
+    ///
+    /// # Errors
+    /// [`Refused`] when there was no room for [`PATIENCE`].
+    pub async fn append(&self, tag: &Tag, events: Events) -> Result<(), Refused> {
+        let shared = &*self.shared;
+        let (records, bytes) = (events.records, events.buf.len());
+        let events = shared.pass.run(tag, events).await?;
+        shared.metrics.records.add(records);
+        shared.metrics.bytes.add(bytes);
+        if events.records > 0 {
+            shared.store.append(shared.input, tag, events).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until a page can be had, at most [`PATIENCE`].
+    ///
+    /// # Errors
+    /// [`Refused`] when it cannot.
+    pub async fn room(&self) -> Result<(), Refused> {
+        room(&self.shared.account).await
+    }
+}
+
+pub(crate) async fn room(account: &Account) -> Result<(), Refused> {
+    match tokio::time::timeout(PATIENCE, account.lease(account.page_size())).await {
+        // The lease is dropped at once: the writer takes the page itself.
+        Ok(Ok(_lease)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Refused),
+    }
+}

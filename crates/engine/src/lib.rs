@@ -1,0 +1,27 @@
+//! The engine: what happens to records between an input and the outputs, the same for every plugin.
+//!
+//! Read in the order of a record: [`emit`] (the only door in), [`pass`] (filters), [`store`] (open chunks in
+//! the lane), [`route`] (which outputs), [`dispatch`] (batches to the outputs), [`retry`] (what became of
+//! them). [`pipeline`] builds all of it from a configuration and runs it; [`plugin`] has the contracts.
+
+pub mod batch;
+pub mod common;
+pub mod dispatch;
+pub mod emit;
+pub mod lane;
+pub mod limits;
+pub mod metrics;
+pub mod pass;
+pub mod pipeline;
+pub mod plugin;
+pub mod registry;
+pub mod retry;
+pub mod route;
+pub mod store;
+
+pub use batch::{Batch, Part};
+pub use emit::{Emitter, Refused};
+pub use lane::Stop;
+pub use plugin::{
+    Drive, Filter, FilterDef, Input, InputDef, Local, Outcome, Output, OutputDef, OutputLane, Setup,
+};

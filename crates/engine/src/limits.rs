@@ -1,0 +1,46 @@
+//! Every bound that is not an option, in one place, with the reason for its size.
+
+use std::time::Duration;
+
+/// Sealed chunks on their way from the lanes to the core. Each holds leased pages, so the ledger bounds their
+/// bytes; this bounds their number.
+pub const SEALED_QUEUE: usize = 256;
+
+/// A chunk is sealed when it holds this many bytes: Fluent Bit's size, so that destinations see the same.
+pub const CHUNK_BYTES: usize = 2_048_000;
+
+/// Open chunks of one lane, one per tag. The oldest is sealed when another tag comes.
+pub const OPEN_CHUNKS: usize = 512;
+
+/// Bytes of a tag. Longer ones are cut by the inputs that make them from data.
+pub const TAG_BYTES: usize = 1024;
+
+/// Tags whose routes are remembered. All are forgotten when one more comes: working them out again is cheap.
+pub const ROUTE_CACHE: usize = 4096;
+
+/// Batches handed to an output's lanes and answers on their way back. Never more than an output's concurrency.
+pub const FLUSH_QUEUE: usize = 64;
+
+/// Records that filters see at a time, and the entries these may have in all. What a window holds beside the
+/// pages is proportional to the entries (64 bytes each).
+pub const WINDOW_RECORDS: usize = 64;
+
+/// See [`WINDOW_RECORDS`].
+pub const WINDOW_ENTRIES: usize = 4096;
+
+/// How often free pages that nobody used go back to the kernel.
+pub const LEDGER_TICK: Duration = Duration::from_millis(100);
+
+/// The first and the longest wait before a held batch is tried again.
+pub const HOLD_FIRST: Duration = Duration::from_secs(10);
+/// See [`HOLD_FIRST`].
+pub const HOLD_LONGEST: Duration = Duration::from_secs(300);
+
+/// A flush that takes longer is given up and tried again. Outputs have shorter limits of their own for every
+/// step; this one is for what they forgot.
+pub const FLUSH_LONGEST: Duration = Duration::from_secs(900);
+
+/// The first and the longest wait before an input or output that failed is started again.
+pub const RESTART_FIRST: Duration = Duration::from_secs(1);
+/// See [`RESTART_FIRST`].
+pub const RESTART_LONGEST: Duration = Duration::from_secs(60);

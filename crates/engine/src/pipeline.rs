@@ -1,0 +1,497 @@
+//! Builds the instances of a configuration and runs them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use budget::{Account, Budget, Share};
+use event::{Pattern, Tag};
+use options::{Options, Problem, Problems, Reader, Section, Text};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::common::{FilterCommon, InputCommon, OutputCommon, Service};
+use crate::dispatch::{self, Answer, Dispatch, Target};
+use crate::emit::Emitter;
+use crate::lane::{self, Stop};
+use crate::limits::{FLUSH_QUEUE, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE};
+use crate::metrics::{FilterMetrics, InputMetrics, Metrics, OutputMetrics};
+use crate::pass::{Pass, Stage};
+use crate::plugin::{Filter, Input, Output, Setup};
+use crate::registry::{Named, Registry};
+use crate::retry::Schedule;
+use crate::route::Routes;
+use crate::store::{ChunkIds, Store};
+
+/// The sections of a configuration that make a pipeline.
+pub struct Sections<'a> {
+    /// In their order.
+    pub inputs: &'a [Section],
+    /// In their order: records pass them like that.
+    pub filters: &'a [Section],
+    /// In their order.
+    pub outputs: &'a [Section],
+}
+
+/// The instances of a valid configuration, not running yet.
+pub struct Pipeline {
+    inputs: Vec<InputInstance>,
+    filters: Vec<FilterInstance>,
+    outputs: Vec<OutputInstance>,
+    metrics: Arc<Metrics>,
+    budget: Budget,
+    flush: Duration,
+    grace: Option<Duration>,
+}
+
+struct InputInstance {
+    input: Arc<dyn Input>,
+    name: String,
+    tag: Tag,
+    chunks: Account,
+    decode: Account,
+    metrics: Arc<InputMetrics>,
+}
+
+struct FilterInstance {
+    filter: Box<dyn Filter>,
+    pattern: Pattern,
+    metrics: Arc<FilterMetrics>,
+}
+
+struct OutputInstance {
+    output: Arc<dyn Output>,
+    pattern: Option<Pattern>,
+    plan: Schedule,
+    metrics: Arc<OutputMetrics>,
+}
+
+/// What was opened, and what is to be said about it.
+pub struct Opened {
+    /// The pipeline, if there was no problem.
+    pub pipeline: Option<Pipeline>,
+    /// Everything wrong.
+    pub problems: Problems,
+    /// Options that Fluent Bit has and that have no effect here.
+    pub unused: Vec<Unused>,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// An option that Fluent Bit has and that has no effect here.
+#[derive(Debug)]
+pub struct Unused {
+    /// The section it stands in, for example `output http`.
+    pub section: String,
+    /// Its name and position.
+    pub key: Text,
+    /// Its value.
+    pub value: String,
+}
+
+/// Opens every instance and gathers all problems.
+pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budget: &Budget) -> Opened {
+    let mut opening = Opening {
+        service,
+        registry,
+        budget,
+        problems: Problems::new(),
+        unused: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let inputs: Vec<_> =
+        numbered(sections.inputs).filter_map(|(n, section)| opening.input(n, section)).collect();
+    let filters: Vec<_> =
+        numbered(sections.filters).filter_map(|(n, section)| opening.filter(n, section)).collect();
+    let single = sections.inputs.len() == 1 && sections.outputs.len() == 1;
+    let outputs: Vec<_> =
+        numbered(sections.outputs).filter_map(|(n, section)| opening.output(n, section, single)).collect();
+    let Opening { problems, unused, warnings, .. } = opening;
+    let metrics = Metrics {
+        inputs: inputs.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
+        filters: filters.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
+        outputs: outputs.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
+        ..Metrics::default()
+    };
+    let pipeline = problems.is_empty().then(|| Pipeline {
+        inputs,
+        filters,
+        outputs,
+        metrics: Arc::new(metrics),
+        budget: budget.clone(),
+        flush: service.flush.0.max(Duration::from_millis(10)),
+        grace: service.grace.0,
+    });
+    Opened { pipeline, problems, unused, warnings }
+}
+
+fn numbered(sections: &[Section]) -> impl Iterator<Item = (usize, &Section)> {
+    sections.iter().enumerate()
+}
+
+struct Opening<'a> {
+    service: &'a Service,
+    registry: Registry,
+    budget: &'a Budget,
+    problems: Problems,
+    unused: Vec<Unused>,
+    warnings: Vec<String>,
+}
+
+impl Opening<'_> {
+    fn find<D: Named>(&mut self, plugins: &'static [&'static D], section: &Section) -> Option<&'static D> {
+        match self.registry.find(plugins, section) {
+            Ok(plugin) => Some(plugin),
+            Err(problem) => {
+                problem.into_iter().for_each(|problem: Problem| self.problems.push(problem));
+                None
+            }
+        }
+    }
+
+    fn setup(&self, alias: Option<&str>, plugin: &str, number: usize) -> Setup {
+        Setup {
+            name: alias.map_or_else(|| format!("{plugin}.{number}"), str::to_owned),
+            budget: self.budget.clone(),
+            escape_unicode: self.service.escape_unicode,
+        }
+    }
+
+    fn finish(&mut self, reader: Reader<'_>, plugin: &str) {
+        let section = reader.section();
+        let known = (self.registry.reference)(&section.kind, plugin).unwrap_or_default();
+        let finished = reader.finish(&known);
+        finished.problems.iter().for_each(|problem| self.problems.push(problem.clone()));
+        self.unused.extend(finished.unused.into_iter().map(|key| {
+            let value = section.get(&key.value).map(|text| text.value.clone()).unwrap_or_default();
+            Unused { section: section.label(), key, value }
+        }));
+    }
+
+    fn input(&mut self, number: usize, section: &Section) -> Option<InputInstance> {
+        let plugin = self.find(self.registry.inputs, section)?;
+        let mut reader = Reader::new(section);
+        let common = InputCommon::read(&mut reader);
+        let alias = common.as_ref().and_then(|common| common.alias.as_deref());
+        let setup = self.setup(alias, plugin.name, number);
+        let input = (plugin.open)(&mut reader, &setup);
+        let limit = common.as_ref().map_or(0, |common| common.mem_buf_limit.0 as usize);
+        let share = if limit == 0 { Share::COMMON } else { Share::at_most(limit) };
+        let chunks = setup.account("chunks", share, &mut reader);
+        let decode = setup.account("decode", Share::COMMON, &mut reader);
+        self.finish(reader, plugin.name);
+        let common = common?;
+        let metrics = Arc::new(InputMetrics { name: setup.name.clone(), ..InputMetrics::default() });
+        let tag = Tag::new(common.tag.as_deref().unwrap_or(&setup.name));
+        Some(InputInstance {
+            input: input?,
+            name: setup.name,
+            tag,
+            chunks: chunks?,
+            decode: decode?,
+            metrics,
+        })
+    }
+
+    fn filter(&mut self, number: usize, section: &Section) -> Option<FilterInstance> {
+        let plugin = self.find(self.registry.filters, section)?;
+        let mut reader = Reader::new(section);
+        let common = FilterCommon::read(&mut reader);
+        let alias = common.as_ref().and_then(|common| common.alias.as_deref());
+        let setup = self.setup(alias, plugin.name, number);
+        let filter = (plugin.open)(&mut reader, &setup);
+        self.finish(reader, plugin.name);
+        let common = common?;
+        let Some(pattern) = common.pattern else {
+            self.warnings
+                .push(format!("{}: filter {} has no match: it sees nothing", section.pos, setup.name));
+            return None;
+        };
+        let metrics = Arc::new(FilterMetrics { name: setup.name, ..FilterMetrics::default() });
+        Some(FilterInstance { filter: filter?, pattern: Pattern::new(&pattern), metrics })
+    }
+
+    fn output(&mut self, number: usize, section: &Section, single: bool) -> Option<OutputInstance> {
+        let plugin = self.find(self.registry.outputs, section)?;
+        let mut reader = Reader::new(section);
+        let common = OutputCommon::read(&mut reader);
+        let alias = common.as_ref().and_then(|common| common.alias.as_deref());
+        let setup = self.setup(alias, plugin.name, number);
+        let output = (plugin.open)(&mut reader, &setup);
+        self.finish(reader, plugin.name);
+        let common = common?;
+        let pattern = common.pattern.as_deref().or(single.then_some("*"));
+        if pattern.is_none() {
+            self.warnings
+                .push(format!("{}: output {} has no match: it receives nothing", section.pos, setup.name));
+        }
+        let plan = Schedule {
+            base: Duration::from_secs(self.service.scheduler_base),
+            cap: Duration::from_secs(self.service.scheduler_cap),
+            limit: common.retry_limit.and_then(|limit| limit.0),
+        };
+        let metrics = Arc::new(OutputMetrics { name: setup.name, ..OutputMetrics::default() });
+        Some(OutputInstance { output: output?, pattern: pattern.map(Pattern::new), plan, metrics })
+    }
+}
+
+impl Pipeline {
+    /// The counters, for whoever shows them.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Binds what inputs and outputs bind: the last moment to refuse to start.
+    ///
+    /// # Errors
+    /// One line for each instance that cannot start.
+    pub fn start(&self) -> Result<(), Vec<String>> {
+        let outputs = self.outputs.iter().map(|o| (&o.metrics.name, o.output.start()));
+        let inputs = self.inputs.iter().map(|i| (&i.name, i.input.start()));
+        let failed =
+            outputs.chain(inputs).filter_map(|(name, result)| Some(format!("{name}: {}", result.err()?)));
+        let failed: Vec<String> = failed.collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    /// Runs until `stop`, then drains within the grace. Must be called in a [`LocalSet`]. Returns how many
+    /// batches and chunks were left undelivered.
+    ///
+    /// # Errors
+    /// The system's, when a lane's thread cannot be made.
+    pub async fn run(self, stop: Stop) -> std::io::Result<usize> {
+        let Pipeline { inputs, filters, outputs, metrics, budget, flush, grace } = self;
+        let patterns = outputs.iter().map(|output| output.pattern.clone()).collect();
+        let (answers, answered) = mpsc::channel(FLUSH_QUEUE);
+        let targets: std::io::Result<Vec<Target>> = outputs
+            .into_iter()
+            .enumerate()
+            .map(|(index, output)| open_lanes(output, index, &answers))
+            .collect();
+        let dispatch = Dispatch::new(Routes::new(patterns), targets?, metrics, seed());
+        let (sealer, sealed) = mpsc::channel(SEALED_QUEUE);
+        let lanes = Lanes { filters, sealer, ids: ChunkIds::default(), flush, grace, stop: stop.clone() };
+        lanes.open(inputs)?;
+        let core = Core { dispatch, sealed: Some(sealed), answered, budget, grace, deadline: None };
+        Ok(core.run(stop).await)
+    }
+}
+
+/// Unique over restarts with overwhelming likelihood: nanoseconds since 1970, mixed with the process id.
+fn seed() -> u64 {
+    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    nanoseconds ^ u64::from(std::process::id()) << 48
+}
+
+fn open_lanes(
+    instance: OutputInstance,
+    index: usize,
+    answers: &mpsc::Sender<Answer>,
+) -> std::io::Result<Target> {
+    let OutputInstance { output, plan, metrics, .. } = instance;
+    let drive = output.drive();
+    let mut lanes = Vec::new();
+    for number in 0..drive.lanes.max(1) {
+        let (jobs, receiver) = mpsc::channel(drive.concurrency.clamp(1, FLUSH_QUEUE));
+        let serving = (Arc::clone(&output), answers.clone());
+        if drive.lanes == 0 {
+            tokio::task::spawn_local(dispatch::serve(serving.0, index, receiver, serving.1));
+        } else {
+            let name = format!("out:{}:{number}", metrics.name);
+            lane::spawn(name, move || dispatch::serve(serving.0, index, receiver, serving.1))?;
+        }
+        lanes.push(jobs);
+    }
+    Ok(Target { metrics, plan, drive, lanes })
+}
+
+/// Everything that the lanes of inputs need.
+struct Lanes {
+    filters: Vec<FilterInstance>,
+    sealer: mpsc::Sender<event::Chunk>,
+    ids: ChunkIds,
+    flush: Duration,
+    grace: Option<Duration>,
+    stop: Stop,
+}
+
+/// What goes to the thread of a lane.
+struct LaneParts {
+    stages: Vec<(Pattern, Box<dyn Filter>, Arc<FilterMetrics>)>,
+    sealer: mpsc::Sender<event::Chunk>,
+    ids: ChunkIds,
+    flush: Duration,
+    grace: Option<Duration>,
+    stop: Stop,
+}
+
+impl Lanes {
+    fn parts(&self) -> LaneParts {
+        let stage = |f: &FilterInstance| (f.pattern.clone(), f.filter.for_lane(), Arc::clone(&f.metrics));
+        LaneParts {
+            stages: self.filters.iter().map(stage).collect(),
+            sealer: self.sealer.clone(),
+            ids: self.ids.clone(),
+            flush: self.flush,
+            grace: self.grace,
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// Each input gets its lanes; those that want none share one on the core thread.
+    fn open(self, inputs: Vec<InputInstance>) -> std::io::Result<()> {
+        let mut on_core = Vec::new();
+        for (index, instance) in inputs.into_iter().enumerate() {
+            let instance = Arc::new(instance);
+            if instance.input.lanes() == 0 {
+                on_core.push((index, instance));
+                continue;
+            }
+            for number in 0..instance.input.lanes() {
+                let (parts, instance) = (self.parts(), Arc::clone(&instance));
+                lane::spawn(format!("in:{}:{number}", instance.name), move || {
+                    parts.run(vec![(index, instance)])
+                })?;
+            }
+        }
+        if !on_core.is_empty() {
+            tokio::task::spawn_local(self.parts().run(on_core));
+        }
+        Ok(())
+    }
+}
+
+impl LaneParts {
+    /// Runs inputs until they are done or `stop` and half of the grace are over, then seals what is open.
+    async fn run(self, inputs: Vec<(usize, Arc<InputInstance>)>) {
+        let Some((_, first)) = inputs.first() else { return };
+        let stages = self.stages.into_iter().map(|(pattern, filter, metrics)| Stage {
+            pattern,
+            filter: RefCell::new(filter),
+            metrics,
+        });
+        let pass = Rc::new(Pass::new(stages.collect(), first.decode.clone()));
+        let store = Rc::new(Store::new(self.sealer, self.ids));
+        let tasks = LocalSet::new();
+        for (index, instance) in inputs {
+            let emitter = Emitter::new(
+                index,
+                instance.tag.clone(),
+                instance.chunks.clone(),
+                Rc::clone(&store),
+                Rc::clone(&pass),
+                Arc::clone(&instance.metrics),
+            );
+            tasks.spawn_local(keep_running(instance, emitter, self.stop.clone()));
+        }
+        let flushing = async {
+            let mut timer = tokio::time::interval(self.flush);
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                timer.tick().await;
+                store.flush().await;
+            }
+        };
+        let half = self.grace.map(|grace| grace / 2);
+        let overdue = async {
+            self.stop.requested().await;
+            match half {
+                Some(half) => tokio::time::sleep(half).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tasks => {}
+            () = flushing => {}
+            () = overdue => tracing::warn!("an input did not end within half of the grace: it is cut off"),
+        }
+        store.flush().await;
+    }
+}
+
+/// Runs an input; when it fails, again after a wait that grows.
+async fn keep_running(instance: Arc<InputInstance>, emitter: Emitter, stop: Stop) {
+    let mut wait = RESTART_FIRST;
+    loop {
+        let run = Arc::clone(&instance.input).run(emitter.clone(), stop.clone());
+        let why = match tokio::task::spawn_local(run).await {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why,
+            Err(_) => "it stopped at a bug (see the message above)".to_owned(),
+        };
+        tracing::error!("[input:{}] {why}; it is started again in {} s", instance.name, wait.as_secs());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RESTART_LONGEST),
+            () = stop.requested() => return,
+        }
+    }
+}
+
+/// The core thread's loop.
+struct Core {
+    dispatch: Dispatch,
+    /// `None` when all lanes have ended.
+    sealed: Option<mpsc::Receiver<event::Chunk>>,
+    answered: mpsc::Receiver<Answer>,
+    budget: Budget,
+    grace: Option<Duration>,
+    deadline: Option<Instant>,
+}
+
+impl Core {
+    async fn run(mut self, stop: Stop) -> usize {
+        let mut tick = tokio::time::interval(LEDGER_TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stopping = false;
+        loop {
+            let due = self.dispatch.next_due();
+            tokio::select! {
+                chunk = next_sealed(&mut self.sealed) => match chunk {
+                    Some(chunk) => self.dispatch.route(chunk),
+                    None => self.sealed = None,
+                },
+                Some(answer) = self.answered.recv() => self.dispatch.settle(answer, Instant::now()),
+                () = until(due) => {}
+                _ = tick.tick() => { self.budget.tick(); }
+                () = stop.requested(), if !stopping => {
+                    stopping = true;
+                    self.begin_stop();
+                }
+                () = until(self.deadline) => break,
+            }
+            self.dispatch.due(Instant::now());
+            if stopping && self.sealed.is_none() && self.dispatch.pending() == 0 {
+                break;
+            }
+        }
+        self.dispatch.pending()
+    }
+
+    fn begin_stop(&mut self) {
+        let now = Instant::now();
+        match self.grace {
+            Some(grace) => {
+                tracing::warn!("[engine] service will shutdown in max {} seconds", grace.as_secs())
+            }
+            None => tracing::warn!("[engine] service will shutdown when everything is delivered"),
+        }
+        self.deadline = self.grace.map(|grace| now + grace);
+        self.dispatch.hasten(now);
+    }
+}
+
+async fn next_sealed(sealed: &mut Option<mpsc::Receiver<event::Chunk>>) -> Option<event::Chunk> {
+    match sealed {
+        Some(sealed) => sealed.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,186 @@
+//! What a plugin is: the contracts between the engine and inputs, filters and outputs.
+//!
+//! A plugin crate lists its plugins as [`InputDef`], [`FilterDef`] and [`OutputDef`]; the engine knows them
+//! only through these tables. `open` reads the options, reports every problem and builds the instance; nothing
+//! of a plugin runs before the whole configuration is valid.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use budget::{Account, Budget, Share};
+use event::Window;
+use options::{Reader, Spec};
+
+use crate::batch::Batch;
+use crate::emit::Emitter;
+use crate::lane::Stop;
+
+/// A future that stays on the thread that polls it.
+pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// An input as the registry lists it.
+pub struct InputDef {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// One line for the help.
+    pub about: &'static str,
+    /// The options that `open` reads beside the common ones.
+    pub specs: fn(&mut Vec<Spec>),
+    /// Builds an instance.
+    pub open: fn(&mut Reader<'_>, &Setup) -> Option<Arc<dyn Input>>,
+}
+
+/// A filter as the registry lists it.
+pub struct FilterDef {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// One line for the help.
+    pub about: &'static str,
+    /// The options that `open` reads beside the common ones.
+    pub specs: fn(&mut Vec<Spec>),
+    /// Builds an instance.
+    pub open: fn(&mut Reader<'_>, &Setup) -> Option<Box<dyn Filter>>,
+}
+
+/// An output as the registry lists it.
+pub struct OutputDef {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// One line for the help.
+    pub about: &'static str,
+    /// The options that `open` reads beside the common ones.
+    pub specs: fn(&mut Vec<Spec>),
+    /// Builds an instance.
+    pub open: fn(&mut Reader<'_>, &Setup) -> Option<Arc<dyn Output>>,
+}
+
+/// What `open` gets to build an instance with.
+pub struct Setup {
+    /// The instance as the user names it in logs and metrics: its alias, or for example `http.0`.
+    pub name: String,
+    /// The ledger.
+    pub budget: Budget,
+    /// `json.escape_unicode` of the service section.
+    pub escape_unicode: bool,
+}
+
+impl Setup {
+    /// Opens an account of the instance, or reports what does not fit as a problem of its section.
+    pub fn account(&self, purpose: &'static str, share: Share, reader: &mut Reader<'_>) -> Option<Account> {
+        let account = self.budget.account(&self.name, purpose, share);
+        if account.is_err() {
+            let stat = self.budget.stat();
+            let free = stat.limit.saturating_sub(stat.guaranteed);
+            reader.refuse(
+                "name",
+                format!(
+                    "{} bytes set aside for {purpose} do not fit: {free} bytes of the budget are left",
+                    share.guaranteed
+                ),
+                Some("raise memory_limit in the service section, or remove an instance".to_owned()),
+            );
+        }
+        account.ok()
+    }
+}
+
+/// A source of records. It owns its loop; waiting in [`Emitter::append`] is its backpressure.
+pub trait Input: Send + Sync + 'static {
+    /// How many lanes of its own the input wants; 0 runs it on the core thread.
+    fn lanes(&self) -> usize {
+        0
+    }
+
+    /// Binds sockets and the like, before any lane runs: the last moment to refuse to start.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what to do.
+    fn start(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Runs until the input is exhausted or `stop` says so, once per lane. After `stop` no new work is taken;
+    /// what was begun may end.
+    ///
+    /// # Errors
+    /// One line that says why the input cannot go on. The engine logs it and starts the input again.
+    fn run(self: Arc<Self>, out: Emitter, stop: Stop) -> Local<'static, Result<(), String>>;
+}
+
+/// A transformation of records, without state across them. Runs in the lane of the input.
+pub trait Filter: Send {
+    /// Changes, removes or adds records of one tag.
+    fn logs(&mut self, tag: &event::Tag, window: &mut Window<'_>);
+
+    /// The same filter for another lane.
+    fn for_lane(&self) -> Box<dyn Filter>;
+}
+
+/// How an output wants to be driven.
+#[derive(Debug, Clone, Copy)]
+pub struct Drive {
+    /// Threads of its own; 0 runs it on the core thread.
+    pub lanes: usize,
+    /// Flushes at a time, over all lanes.
+    pub concurrency: usize,
+    /// The most bytes of records in one batch. A single chunk may be larger.
+    pub batch_bytes: usize,
+    /// The most chunks in one batch.
+    pub batch_chunks: usize,
+}
+
+/// A destination: the part that its lanes share (tokens, resources, pools).
+pub trait Output: Send + Sync + 'static {
+    /// How the output wants to be driven.
+    fn drive(&self) -> Drive;
+
+    /// Binds and checks before inputs open: the last moment to refuse to start. A destination that does not
+    /// answer is no reason.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what to do.
+    fn start(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The part for one lane. Called on the lane's thread, within its runtime.
+    fn lane(self: Arc<Self>) -> Box<dyn OutputLane>;
+}
+
+/// The part of an output that belongs to one lane and never leaves its thread.
+pub trait OutputLane {
+    /// Delivers a batch. Retry, backoff, metrics and the decision to give up are the engine's.
+    fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome>;
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The destination has accepted every record.
+    Done,
+    /// Not now. `after` overrides the schedule, for example a `Retry-After`.
+    Retry {
+        /// How long to wait, if the destination said so.
+        after: Option<Duration>,
+        /// One line for the log.
+        why: String,
+    },
+    /// Not before somebody changes something (a missing table, a permission). Not counted against
+    /// `retry_limit`.
+    Hold {
+        /// One line for the log.
+        why: String,
+    },
+    /// Never. The records are dropped and counted, or put into the dead letter.
+    Reject {
+        /// One line for the log.
+        why: String,
+    },
+    /// Too large, or something in it is refused: send the halves.
+    Split {
+        /// One line for the log.
+        why: String,
+    },
+}

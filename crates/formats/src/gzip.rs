@@ -1,0 +1,140 @@
+//! gzip ([RFC 1952](https://www.rfc-editor.org/rfc/rfc1952)), straight into leased pages.
+
+use budget::{Buf, Full};
+use flate2::{Compress, Compression, FlushCompress, Status};
+
+/// Compresses one member as its bytes come.
+///
+/// ```
+/// # let budget = budget::Budget::new(1 << 20, 4096).unwrap();
+/// # let account = budget.account("http.0", "encode", budget::Share::COMMON).unwrap();
+/// let mut out = budget::Buf::new(&account);
+/// let mut encoder = formats::gzip::Encoder::new(6);
+/// encoder.write(&mut b"text".as_slice(), &mut out)?;
+/// encoder.finish(&mut out)?;
+/// # Ok::<(), budget::Full>(())
+/// ```
+pub struct Encoder {
+    deflate: Compress,
+    finished: bool,
+}
+
+impl Encoder {
+    /// Bytes of heap that an encoder of any level holds at most, from its making until it is dropped. They
+    /// are its caller's to lease.
+    pub const HELD: usize = 384 * 1024;
+
+    /// An encoder of this level: 0 stores, 1 is fast, 9 is small. Higher ones count as 9.
+    pub fn new(level: u32) -> Encoder {
+        Encoder { deflate: Compress::new_gzip(Compression::new(level.min(9)), WINDOW_BITS), finished: false }
+    }
+
+    /// Bytes compressed so far, before compression.
+    pub fn uncompressed(&self) -> u64 {
+        self.deflate.total_in()
+    }
+
+    /// Compresses bytes to the end of `out`; `input` shrinks by what was taken.
+    ///
+    /// # Errors
+    /// [`Full`]: after room was made, call again with what `input` still holds.
+    pub fn write(&mut self, input: &mut &[u8], out: &mut Buf) -> Result<(), Full> {
+        assert!(!self.finished, "the member is complete");
+        while !input.is_empty() {
+            let before = self.deflate.total_in();
+            self.run(input, out, FlushCompress::None)?;
+            *input = &input[(self.deflate.total_in() - before) as usize..];
+        }
+        Ok(())
+    }
+
+    /// Ends the member. Nothing can be written then.
+    ///
+    /// # Errors
+    /// [`Full`]: after room was made, call again.
+    pub fn finish(&mut self, out: &mut Buf) -> Result<(), Full> {
+        while !self.finished {
+            self.finished = self.run(&[], out, FlushCompress::Finish)? == Status::StreamEnd;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, input: &[u8], out: &mut Buf, flush: FlushCompress) -> Result<Status, Full> {
+        if out.room() == 0 {
+            out.grow()?;
+        }
+        let before = self.deflate.total_out();
+        let outcome = self.deflate.compress(input, out.spare(), flush);
+        out.advance((self.deflate.total_out() - before) as usize);
+        // It fails when it is misused, which the assertions here and there rule out.
+        let Ok(status) = outcome else { panic!("the deflate stream is inconsistent") };
+        Ok(status)
+    }
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Encoder({} bytes to {})", self.deflate.total_in(), self.deflate.total_out())
+    }
+}
+
+/// A window of 32 KiB, the largest there is.
+const WINDOW_BITS: u8 = 15;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use budget::{Budget, Share};
+    use proptest::prelude::*;
+
+    fn inflate(out: &Buf) -> Vec<u8> {
+        let mut plain = Vec::new();
+        // The decoder of one member: what follows it would stay unread and show as a difference in length.
+        let bytes = out.to_vec();
+        let mut decoder = flate2::bufread::GzDecoder::new(bytes.as_slice());
+        decoder.read_to_end(&mut plain).unwrap();
+        assert!(decoder.into_inner().is_empty(), "one member and nothing behind it");
+        plain
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_comes_back_at_each_level_whatever_the_pieces(
+            body in prop::collection::vec(prop_oneof![Just(b'a'), any::<u8>()], 0..40_000),
+            piece in 1usize..9_000,
+            level in 0u32..=9,
+        ) {
+            let account =
+                Budget::new(1 << 20, 4096).unwrap().account("http.0", "encode", Share::COMMON).unwrap();
+            let (mut out, mut encoder) = (Buf::new(&account), Encoder::new(level));
+            for mut piece in body.chunks(piece) {
+                encoder.write(&mut piece, &mut out).unwrap();
+            }
+            encoder.finish(&mut out).unwrap();
+            prop_assert_eq!(encoder.uncompressed(), body.len() as u64);
+            prop_assert_eq!(inflate(&out), body);
+        }
+    }
+
+    #[test]
+    fn a_full_ledger_stops_the_encoder_and_room_lets_it_go_on() {
+        let account = Budget::new(16 * 4096, 4096).unwrap().account("http.0", "encode", Share::COMMON).unwrap();
+        let body: Vec<u8> = (0..20_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        let (mut out, mut encoder) = (Buf::new(&account), Encoder::new(1));
+        let mut sent = Vec::new();
+        let mut rest = body.as_slice();
+        let mut stops = 0;
+        while encoder.write(&mut rest, &mut out).is_err() || encoder.finish(&mut out).is_err() {
+            // As when a block was uploaded.
+            sent.extend(out.to_vec());
+            out = Buf::new(&account);
+            stops += 1;
+        }
+        sent.extend(out.to_vec());
+        let mut plain = Vec::new();
+        flate2::bufread::GzDecoder::new(sent.as_slice()).read_to_end(&mut plain).unwrap();
+        assert!(plain == body && stops > 0);
+    }
+}

@@ -1,0 +1,526 @@
+//! JSON text to records, in one pass, resumable at any byte.
+
+use budget::Account;
+use event::{EventTime, Events, Writer};
+
+use super::error::{Error, Reason, Stop};
+use super::number::{self, Scanned};
+use super::scan;
+use super::text::{self, Unit};
+
+/// Levels of objects and arrays that a record may have, itself counted.
+const MAX_DEPTH: u8 = 128;
+
+/// Bytes of a long string that are checked and written at once. A bound, so that little is checked again
+/// when the ledger had no room.
+const RUN: usize = 16 * 1024;
+
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+/// Reads the JSON text of a body and writes its records.
+///
+/// A body is one object; or several objects with white space, line ends or a comma between them; or one array
+/// of objects. Each object becomes a record with the given time and no metadata. Everything else is refused,
+/// with the byte and the reason, and so is what [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259) does not
+/// allow. A byte order mark at the start is passed over. Objects keep their keys in order, duplicates
+/// included. Integers that fit 64 bits stay integers, other numbers become doubles.
+///
+/// A body is taken whole or not at all: after an error nothing can be done with the transcoder but to drop it,
+/// which gives the pages back.
+///
+/// Between two calls it holds about 200 bytes, 16 bytes for each open level, and the first bytes of a token
+/// that the last slice ended in (at most [1024](Reason::NumberTooLong)); the records are in leased pages.
+pub struct Transcoder {
+    writer: Writer,
+    time: EventTime,
+    offset: u64,
+    /// A bit for each open level, the innermost lowest: set for an object.
+    objects: u128,
+    depth: u8,
+    array: bool,
+    state: State,
+    /// The start of a number, a word, an escape or a character that the last slice ended in.
+    held: Vec<u8>,
+}
+
+/// What [`Transcoder::feed`] needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The slice is used up: more input, or [`Transcoder::finish`].
+    NeedInput,
+    /// Room in the ledger, for a page. Then call again with what the slice still holds.
+    Full,
+}
+
+/// What may come next. Where nothing else is said, white space may come before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A byte order mark without white space before it, or as `Open`.
+    Start,
+    /// The first object, or the array.
+    Open,
+    /// The first element of the array of records, or its end.
+    FirstRecord,
+    /// A record, behind a comma.
+    Record,
+    /// The brace of a record that the writer has begun.
+    Begun,
+    /// What follows a record.
+    AfterRecord,
+    /// Nothing more.
+    Closed,
+    /// The first key of an object, or its end.
+    FirstKey,
+    Key,
+    Colon,
+    /// The first element of an array, or its end.
+    FirstElement,
+    Value,
+    /// What follows a value within an object or array.
+    AfterValue,
+    /// The rest of a key, no white space passed over.
+    InKey,
+    /// The rest of a string, no white space passed over.
+    InText,
+    /// The rest of the number or word that is held.
+    InNumber,
+    InWord,
+}
+
+impl Transcoder {
+    /// A transcoder whose records are charged to `account` and carry `time`.
+    pub fn new(account: &Account, time: EventTime) -> Transcoder {
+        Transcoder {
+            writer: Writer::new(account),
+            time,
+            offset: 0,
+            objects: 0,
+            depth: 0,
+            array: false,
+            state: State::Start,
+            held: Vec::new(),
+        }
+    }
+
+    /// Bytes of the body consumed.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads on. `input` shrinks by what was consumed.
+    ///
+    /// # Errors
+    /// The text is refused.
+    pub fn feed(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
+        let before = input.len();
+        let outcome = self.run(input);
+        self.offset += (before - input.len()) as u64;
+        match outcome {
+            Ok(()) => Ok(Step::NeedInput),
+            Err(Stop::Full) => Ok(Step::Full),
+            Err(Stop::Bad(reason)) => Err(self.error(reason)),
+        }
+    }
+
+    /// Ends the body and gives its records.
+    ///
+    /// # Errors
+    /// The body is empty, or ends too early.
+    pub fn finish(self) -> Result<Events, Error> {
+        match self.state {
+            State::Closed => Ok(self.writer.finish()),
+            State::AfterRecord if !self.array => Ok(self.writer.finish()),
+            State::Start | State::Open if self.held.is_empty() => Err(self.error(Reason::Empty)),
+            _ => Err(self.error(Reason::Truncated)),
+        }
+    }
+
+    /// The offset is that of the byte that cannot stand where it does, or of the start of a number, word,
+    /// escape or character that is wrong: the same wherever the slices ended.
+    fn error(&self, reason: Reason) -> Error {
+        Error { offset: self.offset - self.held.len() as u64, reason }
+    }
+
+    fn run(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        while !input.is_empty() {
+            match self.state {
+                State::Start => self.byte_order_mark(input)?,
+                State::InKey => self.text(input, State::Colon)?,
+                State::InText => self.text(input, State::AfterValue)?,
+                State::InNumber => self.rest_of_number(input)?,
+                State::InWord => self.rest_of_word(input)?,
+                State::FirstKey | State::Key => self.members(input)?,
+                _ => self.token(input)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn byte_order_mark(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        while let Some(expected) = BYTE_ORDER_MARK.get(self.held.len())
+            && let Some(byte) = input.first()
+        {
+            if byte != expected {
+                if !self.held.is_empty() {
+                    return Err(Reason::NotAnObject.into());
+                }
+                self.state = State::Open;
+                return Ok(());
+            }
+            self.held.push(*byte);
+            advance(input, 1);
+        }
+        if self.held.len() == BYTE_ORDER_MARK.len() {
+            self.held = Vec::new();
+            self.state = State::Open;
+        }
+        Ok(())
+    }
+
+    /// One token, with the white space before it.
+    #[inline]
+    fn token(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        *input = scan::skip_blank(input);
+        let Some(&byte) = input.first() else { return Ok(()) };
+        match (self.state, byte) {
+            (State::FirstKey | State::Key, _) => self.key(input, byte),
+            (State::Colon, b':') => self.go(input, State::Value),
+            (State::Colon, _) => Err(Reason::ExpectedColon.into()),
+            (State::FirstElement, b']') => self.close(input),
+            (State::FirstElement | State::Value, _) => self.value(input, byte),
+            (State::AfterValue, _) => self.after_value(input, byte),
+            _ => self.between_records(input, byte),
+        }
+    }
+
+    #[inline]
+    fn key(&mut self, input: &mut &[u8], byte: u8) -> Result<(), Stop> {
+        match byte {
+            b'"' => self.string(input, State::Colon, State::InKey),
+            b'}' if self.state == State::FirstKey => self.close(input),
+            _ => Err(Reason::ExpectedKey.into()),
+        }
+    }
+
+    /// Keys and values of an object, as long as they are the common ones: strings and numbers that end within
+    /// the slice. Stops at anything else, which [`Transcoder::token`] then reads. This only saves time: it
+    /// knows what comes next instead of asking the state for each token.
+    fn members(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        loop {
+            // What comes next is a key.
+            let rest = scan::skip_blank(input);
+            *input = rest;
+            let Some(key) = text::whole(rest) else { return self.token(input) };
+            self.writer.str(key)?;
+            let rest = scan::skip_blank(&rest[key.len() + 2..]);
+            *input = rest;
+            let Some((b':', rest)) = rest.split_first() else {
+                self.state = State::Colon;
+                return Ok(());
+            };
+            let rest = scan::skip_blank(rest);
+            *input = rest;
+            self.state = State::Value;
+            let rest = match rest.first() {
+                Some(b'"') => {
+                    let Some(text) = text::whole(rest) else { return self.token(input) };
+                    self.writer.str(text)?;
+                    &rest[text.len() + 2..]
+                }
+                Some(b'-' | b'0'..=b'9') => {
+                    let Some(((bytes, size), len)) = number::short(rest) else { return self.token(input) };
+                    self.writer.raw(&bytes[..size])?;
+                    &rest[len..]
+                }
+                _ => return self.token(input),
+            };
+            let rest = scan::skip_blank(rest);
+            *input = rest;
+            self.state = State::AfterValue;
+            let Some((b',', rest)) = rest.split_first() else { return Ok(()) };
+            self.writer.entry()?;
+            *input = rest;
+            self.state = State::Key;
+        }
+    }
+
+    fn go(&mut self, input: &mut &[u8], state: State) -> Result<(), Stop> {
+        advance(input, 1);
+        self.state = state;
+        Ok(())
+    }
+
+    fn between_records(&mut self, input: &mut &[u8], byte: u8) -> Result<(), Stop> {
+        match (self.state, byte) {
+            (State::Begun, _) => self.open(input, true),
+            (State::Open | State::FirstRecord | State::Record, b'{') => self.record(input),
+            (State::AfterRecord, b'{') if !self.array => self.record(input),
+            (State::AfterRecord, b',') => self.go(input, State::Record),
+            (State::FirstRecord, b']') => self.go(input, State::Closed),
+            (State::AfterRecord, b']') if self.array => self.go(input, State::Closed),
+            (State::Open, b'[') => {
+                self.array = true;
+                self.go(input, State::FirstRecord)
+            }
+            (State::Closed, _) => Err(Reason::Trailing.into()),
+            (State::AfterRecord, _) if self.array => Err(Reason::BetweenElements.into()),
+            (_, _) if self.array => Err(Reason::ElementNotAnObject.into()),
+            (State::Open, _) => Err(Reason::NotAnObject.into()),
+            _ => Err(Reason::BetweenObjects.into()),
+        }
+    }
+
+    fn record(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        self.writer.begin_record(self.time)?;
+        self.state = State::Begun;
+        self.open(input, true)
+    }
+
+    #[inline]
+    fn open(&mut self, input: &mut &[u8], object: bool) -> Result<(), Stop> {
+        if self.depth == MAX_DEPTH {
+            return Err(Reason::TooDeep.into());
+        }
+        if object { self.writer.begin_map()? } else { self.writer.begin_array()? };
+        self.depth += 1;
+        self.objects = self.objects << 1 | u128::from(object);
+        self.go(input, if object { State::FirstKey } else { State::FirstElement })
+    }
+
+    #[inline]
+    fn close(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        self.writer.end();
+        self.depth -= 1;
+        self.objects >>= 1;
+        if self.depth > 0 {
+            return self.go(input, State::AfterValue);
+        }
+        self.writer.end_record();
+        self.go(input, State::AfterRecord)
+    }
+
+    fn in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+
+    /// Entries are counted here, when their value is complete, and not where they start: then whatever finds
+    /// no room can simply be tried again.
+    #[inline]
+    fn after_value(&mut self, input: &mut &[u8], byte: u8) -> Result<(), Stop> {
+        let object = self.in_object();
+        match byte {
+            b',' => {
+                self.writer.entry()?;
+                self.go(input, if object { State::Key } else { State::Value })
+            }
+            b'}' if object => {
+                self.writer.entry()?;
+                self.close(input)
+            }
+            b']' if !object => {
+                self.writer.entry()?;
+                self.close(input)
+            }
+            _ if object => Err(Reason::AfterMember.into()),
+            _ => Err(Reason::AfterElement.into()),
+        }
+    }
+
+    #[inline]
+    fn value(&mut self, input: &mut &[u8], byte: u8) -> Result<(), Stop> {
+        match byte {
+            b'"' => self.string(input, State::AfterValue, State::InText),
+            b'-' | b'0'..=b'9' => self.number(input),
+            b'{' => self.open(input, true),
+            b'[' => self.open(input, false),
+            b't' | b'f' | b'n' => self.word(input),
+            _ => Err(Reason::ExpectedValue.into()),
+        }
+    }
+
+    /// A string or key from its opening quote on: whole if it is short and plain, else `within` is the state
+    /// in which the rest of it is read.
+    #[inline]
+    fn string(&mut self, input: &mut &[u8], after: State, within: State) -> Result<(), Stop> {
+        let Some(text) = text::whole(input) else {
+            self.writer.begin_str()?;
+            return self.go(input, within);
+        };
+        self.writer.str(text)?;
+        advance(input, text.len() + 2);
+        self.state = after;
+        Ok(())
+    }
+
+    /// A string by pieces: runs of plain text, and one escape or split character at a time.
+    fn text(&mut self, input: &mut &[u8], after: State) -> Result<(), Stop> {
+        while self.held.is_empty() || self.held_unit(input)? {
+            let window = &input[..input.len().min(RUN)];
+            self.plain_run(input, &window[..scan::text(window, RUN)])?;
+            match input.first() {
+                None => break,
+                Some(b'"') => {
+                    self.writer.end_str();
+                    return self.go(input, after);
+                }
+                Some(b'\\' | 0x80..) => self.unit(input)?,
+                Some(0..0x20) => return Err(Reason::Control.into()),
+                // The window ended.
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the valid front of `run`, which is the front of `input`.
+    fn plain_run(&mut self, input: &mut &[u8], run: &[u8]) -> Result<(), Stop> {
+        let valid = match std::str::from_utf8(run) {
+            Ok(_) => run.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let mut left = &run[..valid];
+        let outcome = self.writer.piece(&mut left);
+        advance(input, valid - left.len());
+        Ok(outcome?)
+    }
+
+    /// An escape, or a character that the run before it could not take: invalid, or cut.
+    fn unit(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        match text::unit(input) {
+            Unit::Char(found, len) => {
+                self.character(found)?;
+                advance(input, len);
+            }
+            Unit::More => {
+                self.held.extend_from_slice(input);
+                *input = &[];
+            }
+            Unit::Bad(reason) => return Err(reason.into()),
+        }
+        Ok(())
+    }
+
+    /// Completes the unit that is held. Answers whether it could.
+    fn held_unit(&mut self, input: &mut &[u8]) -> Result<bool, Stop> {
+        loop {
+            match text::unit(&self.held) {
+                Unit::Char(found, _) => {
+                    self.character(found)?;
+                    self.release_held();
+                    return Ok(true);
+                }
+                Unit::Bad(reason) => return Err(reason.into()),
+                Unit::More => {
+                    let Some(byte) = input.first() else { return Ok(false) };
+                    self.held.push(*byte);
+                    advance(input, 1);
+                }
+            }
+        }
+    }
+
+    fn character(&mut self, found: char) -> Result<(), Stop> {
+        // A piece is never cut within a character, so this is written as a whole or not at all.
+        Ok(self.writer.piece(&mut &*found.encode_utf8(&mut [0; 4]).as_bytes())?)
+    }
+
+    fn release_held(&mut self) {
+        self.held.clear();
+        // What a long number took is given back; a few bytes may stay for the next token.
+        self.held.shrink_to(32);
+    }
+
+    #[inline]
+    fn number(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        if let Some(((bytes, size), len)) = number::short(input) {
+            return self.scalar(input, &bytes[..size], len);
+        }
+        self.long_number(input)
+    }
+
+    fn long_number(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        let found = number::scan(&input[..input.len().min(number::MAX + 1)])?;
+        if found.len > number::MAX {
+            return Err(Reason::NumberTooLong.into());
+        }
+        if found.len == input.len() {
+            return self.hold(input, State::InNumber);
+        }
+        let (bytes, size) = number::pack(&input[..found.len], found.integer)?;
+        self.scalar(input, &bytes[..size], found.len)
+    }
+
+    fn rest_of_number(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        let len = input.iter().position(|byte| !number::in_numbers(*byte)).unwrap_or(input.len());
+        if self.held.len() + len > number::MAX {
+            return Err(Reason::NumberTooLong.into());
+        }
+        self.held.extend_from_slice(&input[..len]);
+        advance(input, len);
+        if input.is_empty() {
+            return Ok(());
+        }
+        let Scanned { whole: true, integer, .. } = number::scan(&self.held)? else {
+            return Err(Reason::Number.into());
+        };
+        let (bytes, size) = number::pack(&self.held, integer)?;
+        self.scalar(input, &bytes[..size], 0)?;
+        self.release_held();
+        Ok(())
+    }
+
+    fn word(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        let Some((word, code)) = word(input) else { return Err(Reason::Literal.into()) };
+        if input.len() < word.len() {
+            return self.hold(input, State::InWord);
+        }
+        self.scalar(input, &[code], word.len())
+    }
+
+    fn rest_of_word(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        loop {
+            let Some((word, code)) = word(&self.held) else { return Err(Reason::Literal.into()) };
+            if self.held.len() == word.len() {
+                self.scalar(input, &[code], 0)?;
+                self.release_held();
+                return Ok(());
+            }
+            let Some(byte) = input.first() else { return Ok(()) };
+            self.held.push(*byte);
+            advance(input, 1);
+        }
+    }
+
+    /// Writes a value that `len` bytes of input stand for.
+    #[inline]
+    fn scalar(&mut self, input: &mut &[u8], bytes: &[u8], len: usize) -> Result<(), Stop> {
+        self.writer.raw(bytes)?;
+        advance(input, len);
+        self.state = State::AfterValue;
+        Ok(())
+    }
+
+    /// Keeps the start of a token that the slice ends in.
+    fn hold(&mut self, input: &mut &[u8], state: State) -> Result<(), Stop> {
+        self.held.extend_from_slice(input);
+        *input = &[];
+        self.state = state;
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn advance(input: &mut &[u8], len: usize) {
+    *input = &input[len..];
+}
+
+/// The word that `bytes` start with, or are the start of, and its msgpack code.
+fn word(bytes: &[u8]) -> Option<(&'static [u8], u8)> {
+    let (word, code): (&[u8], u8) = match bytes.first() {
+        Some(b't') => (b"true", 0xc3),
+        Some(b'f') => (b"false", 0xc2),
+        _ => (b"null", 0xc0),
+    };
+    let len = word.len().min(bytes.len());
+    (bytes[..len] == word[..len]).then_some((word, code))
+}

@@ -1,0 +1,17 @@
+//! Bytes to events and events to bytes. Pure functions over slices: no input or output, no waiting.
+//!
+//! * [`json::Transcoder`] turns JSON text into records as it arrives.
+//! * [`json::Printer`] turns msgpack values into JSON text, block by block.
+//! * [`gzip::Encoder`] compresses into leased pages.
+//! * [`stdout::RecordLine`] writes records as Fluent Bit's stdout prints them.
+//!
+//! Everything here can stop at any byte and go on later: when the input is used up, when the output has no
+//! room, or when the memory budget has none. What a half-done conversion holds meanwhile does not depend on
+//! the size of the body.
+
+mod block;
+pub mod gzip;
+pub mod json;
+pub mod stdout;
+
+pub use block::Block;

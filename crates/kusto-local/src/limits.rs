@@ -1,0 +1,68 @@
+//! Every bound of the server in one place. Nothing a client sends grows memory beyond these.
+//!
+//! The storage limits are the ones Microsoft documents ("Scalability and performance targets for Blob
+//! Storage", "... for Queue Storage", "Kusto ingestion: supported data formats" and "Ingestion limits"), so
+//! that a client which stays inside them here also does so in Azure.
+
+use std::time::Duration;
+
+/// Connections served at once; further ones wait in the kernel's backlog.
+pub(crate) const CONNECTIONS: usize = 256;
+/// A client which does not finish the TLS handshake gives its place back after this time.
+pub(crate) const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// A kept-alive connection without a next request is closed after this time.
+pub(crate) const IDLE: Duration = Duration::from_secs(120);
+/// The `hang` fault ends here when the client does not give up first.
+pub(crate) const HANG: Duration = Duration::from_secs(600);
+/// What is read and thrown away of a refused upload, so that the client gets to read the answer.
+pub(crate) const DRAIN: u64 = 64 << 20;
+
+/// Form of a token request.
+pub(crate) const TOKEN_BODY: usize = 64 << 10;
+/// Body of a management command, a query or a fault script.
+pub(crate) const COMMAND_BODY: usize = 1 << 20;
+/// One Put Blob ("Put Blob", 5,000 MiB since service version 2019-12-12).
+pub(crate) const BLOB_BODY: u64 = 5000 << 20;
+/// One Put Block ("Put Block", 4,000 MiB since service version 2019-12-12).
+pub(crate) const BLOCK_BODY: u64 = 4000 << 20;
+/// Blocks of one blob.
+pub(crate) const BLOCKS: usize = 50_000;
+/// A block list naming [`BLOCKS`] ids of the greatest length, with its tags.
+pub(crate) const BLOCK_LIST_BODY: usize = 8 << 20;
+/// Text of one queue message, after base64.
+pub(crate) const MESSAGE_TEXT: usize = 64 << 10;
+/// A queue message with the XML around it.
+pub(crate) const MESSAGE_BODY: usize = MESSAGE_TEXT + (4 << 10);
+/// Messages waiting for the engine; a post beyond it gets 503 ServerBusy.
+pub(crate) const QUEUED_MESSAGES: usize = 100_000;
+
+/// Uncompressed size of one blob the engine accepts.
+pub(crate) const INGEST_BYTES: u64 = 6 << 30;
+/// One record of a blob.
+pub(crate) const RECORD_BYTES: u64 = 64 << 20;
+/// One value of a `dynamic` column; a larger one is stored as null.
+pub(crate) const DYNAMIC_BYTES: usize = 1 << 20;
+/// One value of a `string` column; a larger one is cut.
+pub(crate) const STRING_BYTES: usize = 1 << 20;
+/// Columns of one table.
+pub(crate) const COLUMNS: usize = 1024;
+/// Tables of the database.
+pub(crate) const TABLES: usize = 1024;
+/// Length of a table or column name.
+pub(crate) const NAME_BYTES: usize = 128;
+
+/// Rows of one answer, as Kusto's own query limit.
+pub(crate) const QUERY_ROWS: u64 = 500_000;
+/// Bytes of one answer, as Kusto's own query limit.
+pub(crate) const QUERY_BYTES: usize = 64 << 20;
+
+/// Ingestion records kept in memory.
+pub(crate) const RECORDS: usize = 10_000;
+/// The file of ingestion records is put aside (one generation) at this size.
+pub(crate) const RECORD_FILE: u64 = 64 << 20;
+/// Complaints kept in one ingestion record; the rest is counted.
+pub(crate) const COMPLAINTS: usize = 20;
+/// The longest scripted delay.
+pub(crate) const FAULT_DELAY_MS: u64 = 600_000;
+/// Scripted faults.
+pub(crate) const FAULTS: usize = 64;

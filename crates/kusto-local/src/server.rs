@@ -1,0 +1,272 @@
+//! Start, accept loop and stop.
+//!
+//! The server has one thread with a current-thread runtime for all connections, and that runtime's blocking
+//! threads for files. It stops by dropping the runtime: what was answered is on disk, what was not
+//! answered never happened.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::engine::record::Records;
+use crate::engine::table::Tables;
+use crate::engine::{ingest, schema};
+use crate::faults::Faults;
+use crate::options::{Endpoint, Options};
+use crate::state::{Requests, State};
+use crate::storage::blob::Blobs;
+use crate::storage::queue::{self, Queues};
+use crate::{files, limits, route, secrets, tls};
+
+/// A running server. Dropping it stops it.
+pub struct Server {
+    endpoint: Endpoint,
+    state: Arc<State>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Opens the folder, binds the port and serves on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the folder is in use by another server, cannot be read or written, or the address cannot be
+    /// bound. The error's text names the path or address.
+    pub fn start(mut options: Options) -> io::Result<Self> {
+        files::make_dir(&options.dir)?;
+        // The path of the CA file is for clients, which may run elsewhere.
+        options.dir = files::at(&options.dir, options.dir.canonicalize())?;
+        let lock = lock(&options.dir)?;
+        let acceptor = if options.plain_http { None } else { Some(tls::acceptor(&options.dir)?) };
+        let listen = options.listen;
+        let listener = std::net::TcpListener::bind(listen)
+            .map_err(|error| io::Error::new(error.kind(), format!("{listen}: {error}")))?;
+        listener.set_nonblocking(true)?;
+        let state = Arc::new(open(&options, listener.local_addr()?, lock)?);
+        let endpoint = Endpoint {
+            ingestion_endpoint: state.base_url.clone(),
+            authority_host: state.base_url.clone(),
+            ca_file: acceptor.is_some().then(|| tls::ca_file(&options.dir)),
+            tenant_id: state.identity.tenant.clone(),
+            client_id: state.identity.client_id.clone(),
+            client_secret: state.identity.client_secret.clone(),
+            database: options.database,
+            table: options.table,
+        };
+        files::replace_private(&options.dir.join("endpoint.env"), endpoint.to_string().as_bytes())?;
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let serving = Arc::clone(&state);
+        let thread = std::thread::Builder::new().name("kusto-local".to_owned()).spawn(move || {
+            runtime.block_on(serve(listener, acceptor, serving, stopped));
+            // An ingestion under way is not waited for beyond this; it starts again at the next start.
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        })?;
+        Ok(Self { endpoint, state, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// How to point a client at this server.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Rows committed to a table; None when there is no such table.
+    #[must_use]
+    pub fn rows(&self, table: &str) -> Option<u64> {
+        self.state.tables.get(table).map(|table| table.committed().rows)
+    }
+
+    /// Stops the server and waits until its thread has ended.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The thread has ended already when nobody listens.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            eprintln!("kusto-local: the server's thread panicked");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Two servers on one folder would write over each other's commits.
+fn lock(dir: &Path) -> io::Result<File> {
+    let path = dir.join("lock");
+    let file = files::at(&path, File::create(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("{}: another kusto-local uses this folder", dir.display()),
+        )),
+        Err(TryLockError::Error(error)) => files::at(&path, Err(error)),
+    }
+}
+
+fn open(options: &Options, address: SocketAddr, lock: File) -> io::Result<State> {
+    let dir = &options.dir;
+    let (signer, mut identity) = secrets::load(dir)?;
+    let replace = |value: &mut String, option: &Option<String>| {
+        if let Some(option) = option {
+            value.clone_from(option);
+        }
+    };
+    replace(&mut identity.tenant, &options.tenant);
+    replace(&mut identity.client_id, &options.client_id);
+    replace(&mut identity.client_secret, &options.client_secret);
+    let tables = Tables::open(dir.join("tables"))?;
+    if let Some(name) = &options.table {
+        let name = schema::entity_name(name).map_err(io::Error::other)?;
+        tables.create(&name, schema::log_columns())?;
+    }
+    let records = Records::open(dir)?;
+    let in_tables = tables.list().iter().map(|table| table.committed().last_message).max();
+    let used = in_tables.unwrap_or(0).max(records.last_sequence());
+    Ok(State {
+        base_url: base_url(options.plain_http, address),
+        identity,
+        signer,
+        token_lifetime: options.token_lifetime,
+        sas_lifetime: options.sas_lifetime,
+        plain_http: options.plain_http,
+        database: options.database.clone(),
+        tables,
+        records,
+        queues: Queues::open(queue::folder(dir), used)?,
+        blobs: Blobs::open(dir.join("storage"))?,
+        faults: Faults::default(),
+        requests: Requests::default(),
+        _lock: lock,
+    })
+}
+
+/// The URL clients use. The certificate is for loopback, so that is what an address for all interfaces says.
+fn base_url(plain_http: bool, address: SocketAddr) -> String {
+    let scheme = if plain_http { "http" } else { "https" };
+    let port = address.port();
+    match address.ip() {
+        ip if ip.is_unspecified() => format!("{scheme}://localhost:{port}"),
+        IpAddr::V4(ip) => format!("{scheme}://{ip}:{port}"),
+        IpAddr::V6(ip) => format!("{scheme}://[{ip}]:{port}"),
+    }
+}
+
+async fn serve(
+    listener: std::net::TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    state: Arc<State>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return eprintln!("kusto-local: {error}"),
+    };
+    let worker = tokio::spawn(ingest::run(Arc::clone(&state)));
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    loop {
+        let accept = async {
+            // The semaphore is never closed.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            (place, listener.accept().await)
+        };
+        tokio::select! {
+            _ = &mut stopped => break,
+            (place, accepted) = accept => match accepted {
+                Ok((stream, _)) => {
+                    let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
+                    tokio::spawn(async move {
+                        Box::pin(connection(stream, acceptor, state)).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: wait for connections to end.
+                    eprintln!("kusto-local: accept: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    worker.abort();
+}
+
+async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
+    // Answers are small and a client waits for each.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    match acceptor {
+        None => http(stream, state).await,
+        Some(acceptor) => {
+            // A failed handshake is the client's to report.
+            if let Ok(Ok(stream)) = tokio::time::timeout(limits::TLS_HANDSHAKE, acceptor.accept(stream)).await
+            {
+                http(stream, state).await;
+            }
+        }
+    }
+}
+
+/// A stream with a TCP socket below.
+trait Socket: AsyncRead + AsyncWrite + Unpin {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+async fn http(stream: impl Socket, state: Arc<State>) {
+    let reset = Arc::new(AtomicBool::new(false));
+    let service = service_fn(|request| {
+        // Boxed: one request's future is large, and a connection has one at a time.
+        Box::pin(route::serve(Arc::clone(&state), Arc::clone(&reset), request))
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    // An error is the client's going away, or a fault this server was told to make.
+    let _ = (&mut connection).await;
+    if reset.load(Ordering::Relaxed) {
+        // Closing with zero linger makes the kernel send RST, as a crashed or overloaded front end does.
+        let stream = connection.into_parts().io.into_inner();
+        let _ = stream.tcp().set_zero_linger();
+    }
+}

@@ -1,0 +1,102 @@
+//! What all parts of the server share, and the counters of `GET /local/stats`.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::engine::record::Records;
+use crate::engine::table::Tables;
+use crate::faults::{Faults, Kind};
+use crate::http::{self as web, Reply};
+use crate::secrets::{Identity, Signer};
+use crate::storage::blob::Blobs;
+use crate::storage::queue::Queues;
+
+/// The server's state; everything in it that changes is on disk as well, but the fault script and counters.
+pub(crate) struct State {
+    /// Scheme, host and port clients use.
+    pub(crate) base_url: String,
+    pub(crate) identity: Identity,
+    pub(crate) signer: Signer,
+    pub(crate) token_lifetime: Duration,
+    pub(crate) sas_lifetime: Duration,
+    pub(crate) plain_http: bool,
+    pub(crate) database: String,
+    pub(crate) tables: Tables,
+    pub(crate) records: Records,
+    pub(crate) queues: Queues,
+    pub(crate) blobs: Blobs,
+    pub(crate) faults: Faults,
+    pub(crate) requests: Requests,
+    /// Holds the lock on the folder until the last user of it, an ingestion under way, has ended.
+    pub(crate) _lock: File,
+}
+
+/// Counts of requests since the start of the process.
+#[derive(Default)]
+pub(crate) struct Requests {
+    all: [AtomicU64; Kind::ALL.len()],
+    refused: [AtomicU64; Kind::ALL.len()],
+    faults: AtomicU64,
+}
+
+impl Requests {
+    /// Counts a request when it arrives.
+    pub(crate) fn arrived(&self, kind: Kind) {
+        self.all[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an answer of 4xx or 5xx.
+    pub(crate) fn refused(&self, kind: Kind) {
+        self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a scripted fault which took effect.
+    pub(crate) fn fault(&self) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn to_json(&self, counters: &[AtomicU64]) -> Value {
+        let pairs = Kind::ALL.iter().map(|kind| {
+            let name = json!(kind).as_str().unwrap_or_default().to_owned();
+            (name, json!(counters[*kind as usize].load(Ordering::Relaxed)))
+        });
+        Value::Object(pairs.collect::<Map<_, _>>())
+    }
+}
+
+impl State {
+    /// Host and port clients use.
+    pub(crate) fn authority(&self) -> &str {
+        self.base_url.split_once("://").map_or(&self.base_url, |(_, authority)| authority)
+    }
+
+    /// `GET /local/stats`.
+    pub(crate) fn stats(&self) -> Reply {
+        let tables: Map<String, Value> = self
+            .tables
+            .list()
+            .iter()
+            .map(|table| {
+                let committed = table.committed();
+                (table.name.clone(), json!({ "rows": committed.rows, "bytes": committed.bytes }))
+            })
+            .collect();
+        let blobs = self.blobs.count().unwrap_or_default();
+        web::json(
+            StatusCode::OK,
+            &json!({
+                "tables": tables,
+                "requests": self.requests.to_json(&self.requests.all),
+                "refused": self.requests.to_json(&self.requests.refused),
+                "faults": self.requests.faults.load(Ordering::Relaxed),
+                "blobs": blobs,
+                "queued": self.queues.len(),
+                "ingestions": self.records.totals(),
+            }),
+        )
+    }
+}

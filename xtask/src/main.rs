@@ -1,0 +1,53 @@
+//! `cargo x`: what developers and CI run.
+
+mod quickstart;
+mod run;
+mod tools;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: cargo x COMMAND
+
+  quickstart   starts a local Kusto and weir, sends large payloads, and shows rows and memory
+  test         every test; installs the tools that the tests drive, and says so
+  check        formatting and lints
+  gate         check, then test
+  fmt          formats the code
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["quickstart"] => quickstart::quickstart(),
+        ["test", rest @ ..] => test(rest),
+        ["check"] => check(),
+        ["gate"] => check().and_then(|()| test(&[])),
+        ["fmt"] => run::cargo(&["fmt", "--all"]),
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        [other, ..] => Err(format!("unknown command \"{other}\"\n\n{HELP}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo x: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check() -> Result<(), String> {
+    run::cargo(&["fmt", "--all", "--check"])?;
+    run::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+/// Every test. Binaries are built first: the integration tests start them.
+fn test(rest: &[&str]) -> Result<(), String> {
+    tools::install()?;
+    run::cargo(&["build", "--workspace", "--bins"])?;
+    run::cargo(&[&["test", "--workspace"], rest].concat())
+}
