@@ -191,6 +191,41 @@ enum Step {
     Append(Vec<u8>),
 }
 
+#[test]
+fn each_page_is_found_from_either_end() {
+    let budget = budget(64);
+    let account = budget.account("http.0", "chunks", Share::COMMON).unwrap();
+    let mut buf = Buf::new(&account);
+    let mut marks = Vec::new();
+    let mut other = Buf::new(&account);
+    other.write(&[0; 3 * PAGE]).unwrap();
+    buf.append(other).unwrap_or_else(|_| panic!("the same account"));
+    for n in 0..20 {
+        buf.grow().unwrap();
+        marks.push(buf.mark());
+        buf.write(&[n; 8]).unwrap();
+    }
+    let before = buf.len() - 160;
+    // The gap does not fit its page, so a page is linked behind it: pages behind it have another number.
+    buf.truncate(marks[19]);
+    buf.write(&[19; 8]).unwrap();
+    buf.consume(0);
+    for (n, mark) in marks.iter().enumerate() {
+        buf.patch(*mark, &[100 + n as u8; 4]);
+    }
+    buf.insert(marks[9], buf.page_capacity() - 8).unwrap();
+    for (n, mark) in marks[..9].iter().enumerate() {
+        buf.patch(*mark, &[200 + n as u8; 2]);
+    }
+    let bytes = buf.to_vec();
+    let gap = buf.page_capacity() - 8;
+    for n in 0..20_u8 {
+        let at = before + usize::from(n) * 8 + if n >= 9 { gap } else { 0 };
+        let first = if n < 9 { 200 + n } else { 100 + n };
+        assert_eq!(bytes[at..at + 8], [first, first, 100 + n, 100 + n, n, n, n, n]);
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop::collection::vec(any::<u8>(), 0..3 * PAGE).prop_map(Step::Write),

@@ -136,6 +136,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next token.
+    #[inline]
     pub fn token(&mut self) -> Result<Token, Corrupt> {
         let [code] = self.bytes::<1>()?;
         Ok(match code {

@@ -7,8 +7,10 @@
 //! * [`Writer`] writes records as their values become known (sizes are filled in at the end).
 //! * [`Cursor`] reads tokens, over page ends where it must.
 //! * [`Window`] is what filters see: a window of decoded records, their values still raw msgpack.
+//! * [`Accessor`] finds a value within a record.
 //! * [`Chunk`] is records of one tag on their way to the outputs.
 
+mod accessor;
 mod chunk;
 mod cursor;
 pub mod msgpack;
@@ -17,6 +19,7 @@ mod time;
 mod window;
 mod writer;
 
+pub use accessor::{Accessor, Malformed};
 pub use chunk::{Chunk, Events};
 pub use cursor::{Corrupt, Cursor, Token};
 pub use tag::{Pattern, Tag};

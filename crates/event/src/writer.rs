@@ -158,7 +158,11 @@ impl Writer {
             }
             [] => {}
         }
-        if header == 1 { copy_short(body, bytes) } else { body.copy_from_slice(bytes) };
+        if header == 1 {
+            copy_short(body, bytes)
+        } else {
+            body.copy_from_slice(bytes)
+        };
         self.buf.advance(header + len);
         Ok(())
     }
@@ -229,6 +233,12 @@ impl Writer {
         self.open.len()
     }
 
+    /// Bytes that fit the current page.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.buf.room()
+    }
+
     /// Bytes written.
     pub fn len(&self) -> usize {
         self.buf.len()
@@ -265,7 +275,9 @@ fn copy_short(to: &mut [u8], from: &[u8]) {
     /// The first and the last `N` bytes, which together are all.
     #[inline]
     fn ends<const N: usize>(to: &mut [u8], from: &[u8]) -> bool {
-        let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else { return false };
+        let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+            return false;
+        };
         if let Some(to) = to.first_chunk_mut::<N>() {
             *to = *first;
         }
@@ -386,5 +398,38 @@ mod tests {
         writer.begin_map().unwrap();
         let events = writer.finish();
         assert_eq!((events.records, decode(&events).len()), (1, 1));
+    }
+
+    #[test]
+    fn a_string_of_each_length_has_its_shortest_header() {
+        for len in 0..=WHOLE_STR {
+            let mut writer = Writer::new(&account(4));
+            let text: Vec<u8> = (0..len).map(|n| b'a' + (n % 26) as u8).collect();
+            writer.str(&text).unwrap();
+            let mut expected = Vec::new();
+            crate::msgpack::put_str(&mut expected, std::str::from_utf8(&text).unwrap());
+            assert_eq!(writer.finish().buf.to_vec(), expected);
+        }
+    }
+
+    #[test]
+    fn text_is_cut_between_characters_and_other_bytes_anywhere() {
+        for shift in 0..12 {
+            let mut writer = Writer::new(&account(64));
+            let text = "x".repeat(shift) + &"é€😀".repeat(3000);
+            writer.begin_str().unwrap();
+            writer.piece(&mut text.as_bytes()).unwrap();
+            writer.piece(&mut [0x80; 9000].as_slice()).unwrap();
+            writer.end_str();
+            let events = writer.finish();
+            let bytes = events.buf.to_vec();
+            assert_eq!(bytes[1..5], (text.len() as u32 + 9000).to_be_bytes());
+            assert_eq!(&bytes[5..5 + text.len()], text.as_bytes());
+            let mut at = 0;
+            for page in events.buf.pages() {
+                assert!(at < 5 || at - 5 >= text.len() || text.is_char_boundary(at - 5));
+                at += page.len();
+            }
+        }
     }
 }

@@ -1,4 +1,8 @@
 //! The filters: one file each, one line each in [`FILTERS`].
 
+mod grep;
+mod modify;
+mod ruby;
+
 /// Every filter there is.
-pub static FILTERS: &[&engine::FilterDef] = &[];
+pub static FILTERS: &[&engine::FilterDef] = &[&grep::FILTER, &modify::FILTER];

@@ -2,11 +2,13 @@
 
 use std::hint::black_box;
 
-use budget::{Account, Budget, Share};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use budget::{Account, Budget, Buf, Share};
+use criterion::{Criterion, Throughput};
 use event::{EventTime, Events};
 use formats::Block;
+use formats::gzip::Encoder;
 use formats::json::{Printer, Progress, Step, Style, Transcoder};
+use serde::Serialize;
 
 fn account() -> Account {
     let budget = Budget::new(64 << 20, 64 << 10).expect("address space");
@@ -47,14 +49,17 @@ fn trigger() -> Vec<u8> {
         serde_json::json!({
             "id": format!("node-{n}"),
             "kind": "evaluation",
-            "result": { "value": n * 31, "ok": n % 3 != 0, "limits": { "low": 0.5, "high": 99.25 } },
+            "result": { "value": n * 31, "ok": !n.is_multiple_of(3), "limits": { "low": 0.5, "high": 99.25 } },
             "labels": ["a", "b", "c"],
             "next": null
         })
     };
     let nodes: Vec<_> = (0..270).map(node).collect();
-    let body = serde_json::json!({ "trigger": { "source": { "name": "rules", "nodes": nodes } } });
-    serde_json::to_vec_pretty(&body).expect("no error writes to a vector")
+    let body = serde_json::json!({ "trigger": { "source": { "rules": { "tree": { "nodes": nodes } } } } });
+    let (mut text, indent) = (Vec::new(), serde_json::ser::PrettyFormatter::with_indent(b"    "));
+    body.serialize(&mut serde_json::Serializer::with_formatter(&mut text, indent))
+        .expect("a vector takes all");
+    text
 }
 
 fn transcode(account: &Account, body: &[u8]) -> Events {
@@ -107,5 +112,29 @@ fn json(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, json);
-criterion_main!(benches);
+fn gzip(criterion: &mut Criterion) {
+    let account = account();
+    let body = service_records();
+    let mut group = criterion.benchmark_group("gzip");
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    for level in [1, 4, 6] {
+        group.bench_function(format!("level {level}"), |bench| {
+            bench.iter(|| {
+                let (mut out, mut encoder) = (Buf::new(&account), Encoder::new(level));
+                for mut block in body.chunks(16 << 10) {
+                    encoder.write(&mut block, &mut out).expect("room");
+                }
+                encoder.finish(&mut out).expect("room");
+                out.len()
+            });
+        });
+    }
+    group.finish();
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    json(&mut criterion);
+    gzip(&mut criterion);
+    criterion.final_summary();
+}

@@ -120,8 +120,10 @@ mod tests {
 
     #[test]
     fn a_full_ledger_stops_the_encoder_and_room_lets_it_go_on() {
-        let account = Budget::new(16 * 4096, 4096).unwrap().account("http.0", "encode", Share::COMMON).unwrap();
-        let body: Vec<u8> = (0..20_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        let account =
+            Budget::new(16 * 4096, 4096).unwrap().account("http.0", "encode", Share::COMMON).unwrap();
+        let body: Vec<u8> =
+            (0..20_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         let (mut out, mut encoder) = (Buf::new(&account), Encoder::new(1));
         let mut sent = Vec::new();
         let mut rest = body.as_slice();

@@ -1,4 +1,5 @@
 //! What an encoder holds, counted at the allocator.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,6 @@
 //! JSON text to records: what is accepted, what is refused, and that neither depends on where the input is cut
 //! or when the ledger is full.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod common;
 
@@ -42,17 +43,18 @@ fn accepted() -> Vec<(String, Vec<Value>)> {
         ),
         (
             r#"{"a":[0.0,-0.5,1e2,1E+2,25e-1,18446744073709551616,-9223372036854775809,1e-400]}"#,
-            vec![json!({"a": [0.0, -0.5, 1e2, 1e2, 2.5, 18446744073709551616.0, -9223372036854775809.0, 0.0]})],
+            vec![
+                json!({"a": [0.0, -0.5, 1e2, 1e2, 2.5, 18446744073709551616.0, -9223372036854775809.0, 0.0]}),
+            ],
         ),
         (r#"{"a":123456789012345678901234567890.5e-3}"#, vec![json!({"a": 1.234_567_890_123_456_8e26})]),
         (
             r#"{"\u0061\n":"\"\\\/\b\f\n\r\t\u0000\u00e9\ud83d\ude00\uFFFF"}"#,
             vec![json!({"a\n": "\"\\/\u{8}\u{c}\n\r\t\0é😀\u{ffff}"})],
         ),
-        (r#"{"grüße":"€😀 "}"#, vec![json!({"grüße": "€😀\u{7f} "})]),
+        ("{\"grüße\":\"€😀\u{7f} \"}", vec![json!({"grüße": "€😀\u{7f} "})]),
     ];
     let mut cases: Vec<_> = cases.into_iter().map(|(body, records)| (body.to_owned(), records)).collect();
-    cases[16].0 = cases[16].0.replace("😀 ", "😀\u{7f} ");
     cases.push((many, vec![json!({"a": vec![7; 70_000]})]));
     let text = long.replace("\\n", "\n");
     cases.push((format!("{{\"{long}\":\"{long}\"}}"), vec![json!({text.clone(): text})]));
@@ -226,7 +228,8 @@ fn an_idle_transcoder_is_small() {
 fn starved(body: &[u8], slice: usize) -> (Result<Events, Error>, usize) {
     let budget = Budget::new(4096 * PAGE, PAGE).unwrap();
     let account = budget.account("http.0", "chunks", Share::COMMON).unwrap();
-    let mut others = budget.account("tail.0", "chunks", Share::COMMON).unwrap().try_lease(4096 * PAGE).unwrap();
+    let mut others =
+        budget.account("tail.0", "chunks", Share::COMMON).unwrap().try_lease(4096 * PAGE).unwrap();
     let mut transcoder = Transcoder::new(&account, TIME);
     let mut waits = 0;
     for mut rest in body.chunks(slice) {

@@ -202,6 +202,3 @@ impl Peer {
         HeaderValue::try_from(self.authority()).map_err(|_| Error::Url("the host"))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,18 +1,4 @@
 //! Values to text: JSON, or the form that Fluent Bit's stdout prints.
-//!
-//! | value | [`Style::Json`] | [`Style::Text`] |
-//! |---|---|---|
-//! | map | `{"k":1,"n":2}` | `{"k"=>1, "n"=>2}` |
-//! | array | `[1,2]` | `[1, 2]` |
-//! | nil | `null` | `nil` |
-//! | float | `3.0`, `0.1`, `1e300`; NaN and infinities `null` | `3.000000` |
-//! | string | escaped; invalid UTF-8 becomes U+FFFD | as it is |
-//! | binary | as a string | printable ASCII, else `\x00` |
-//! | extension | `"\\x00\\xff"` | `(ext: 1)"\x00..."` |
-//! | key that is no string | its JSON text as a string | its text |
-//!
-//! Floats read back as the double they were; Fluent Bit prints 16 digits, of which some doubles need 17.
-//! Duplicate keys are all written, where Fluent Bit's JSON keeps the last.
 
 use std::fmt::Write;
 
@@ -25,7 +11,21 @@ use crate::Block;
 /// Levels of maps and arrays that a value may have.
 const MAX_DEPTH: usize = 1000;
 
-/// How values are written. See the [module](self) for both.
+/// How values are written.
+///
+/// | value | [`Style::Json`] | [`Style::Text`] |
+/// |---|---|---|
+/// | map | `{"k":1,"n":2}` | `{"k"=>1, "n"=>2}` |
+/// | array | `[1,2]` | `[1, 2]` |
+/// | nil | `null` | `nil` |
+/// | float | `3.0`, `0.1`, `1e300`; NaN and infinities `null` | `3.000000` |
+/// | string | escaped; invalid UTF-8 becomes U+FFFD | as it is |
+/// | binary | as a string | printable ASCII, else `\x00` |
+/// | extension | `"\\x00\\xff"` | `(ext: 1)"\x00..."` |
+/// | key that is no string | its JSON text as a string | its text |
+///
+/// Floats read back as the double they were; Fluent Bit prints 16 digits, of which some doubles need 17.
+/// Duplicate keys are all written, where Fluent Bit's JSON keeps the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// JSON without white space.
@@ -124,11 +124,11 @@ impl Printer {
             if level.left > 0 || block.room() < Printer::STEP / 2 {
                 return false;
             }
-            block.put(if level.map { b"}" } else { b"]" });
+            block.push(if level.map { b'}' } else { b']' });
             self.open.pop();
             if self.quoted == Some(self.open.len()) {
                 self.quoted = None;
-                block.put(b"\"");
+                block.push(b'"');
             }
         }
         true
@@ -142,12 +142,15 @@ impl Printer {
             Some(Level { left: 0, .. }) => return Ok(()),
             Some(level) => {
                 let key = level.at_key();
-                block.put(separator(self.style, level));
+                separate(self.style, level, block);
                 level.first = false;
                 level.left -= 1;
                 key
             }
         };
+        if self.quoted.is_none() && short_string(cursor, block)? {
+            return Ok(());
+        }
         let token = cursor.token()?;
         if let Token::Str(size) = token {
             return self.string(size, cursor, block);
@@ -163,9 +166,7 @@ impl Printer {
         let here = cursor.here();
         let short = size <= here.len() && size < block.room() - Printer::STEP / 2;
         if short && self.quoted.is_none() && scan::plain(here, size) == size {
-            block.put(b"\"");
-            block.put(&here[..size]);
-            block.put(b"\"");
+            block.put_quoted(here, size);
             cursor.piece(size)?;
             return Ok(());
         }
@@ -189,7 +190,7 @@ impl Printer {
                 if self.quoted.is_some() {
                     return Err(Corrupt);
                 }
-                block.put(b"\"");
+                block.push(b'"');
                 self.quoted = Some(self.open.len());
                 self.token(token, block)?;
                 Ok(())
@@ -212,7 +213,7 @@ impl Printer {
             Token::Bool(false) => block.put(b"false"),
             Token::U64(value) => decimal::put(value, block),
             Token::I64(value) => {
-                block.put(b"-");
+                block.push(b'-');
                 decimal::put(value.unsigned_abs(), block);
             }
             Token::F32(value) => self.float(f64::from(value), block),
@@ -242,7 +243,7 @@ impl Printer {
         if self.open.len() == MAX_DEPTH {
             return Err(Corrupt);
         }
-        block.put(if map { b"{" } else { b"[" });
+        block.push(if map { b'{' } else { b'[' });
         self.open.push(Level { left, map, first: true });
         Ok(())
     }
@@ -254,20 +255,40 @@ impl Printer {
             Style::Text => write!(block, "{value:.6}"),
             _ if !value.is_finite() => block.write_str("null"),
             // Below 2^63, whole numbers are written with one decimal, as Fluent Bit does.
-            _ if value.abs() < 9.2e18 && value.fract() == 0.0 => write!(block, "{value:.1}"),
+            _ if value.abs() < 9.2e18 && value.fract() == 0.0 => {
+                if value.is_sign_negative() {
+                    block.push(b'-');
+                }
+                decimal::put(value.abs() as u64, block);
+                block.write_str(".0")
+            }
             _ => write!(block, "{value:?}"),
         };
     }
 }
 
 #[inline]
-fn separator(style: Style, level: &Level) -> &'static [u8] {
+fn separate(style: Style, level: &Level, block: &mut Block) {
     let value = level.map && !level.at_key();
     match (style, value) {
-        (Style::Text, true) => b"=>",
-        (_, true) => b":",
-        _ if level.first => b"",
-        (Style::Text, false) => b", ",
-        (_, false) => b",",
+        (Style::Text, true) => block.put(b"=>"),
+        (_, true) => block.push(b':'),
+        _ if level.first => {}
+        (Style::Text, false) => block.put(b", "),
+        (_, false) => block.push(b','),
     }
+}
+
+/// Writes the next value if it is a string of fewer than 32 bytes that stands in one piece and needs no
+/// escape. Answers whether it was. Most values are; the others take the long way by their token.
+#[inline]
+fn short_string(cursor: &mut Cursor<'_>, block: &mut Block) -> Result<bool, Corrupt> {
+    let Some((code @ 0xa0..=0xbf, here)) = cursor.here().split_first() else { return Ok(false) };
+    let size = usize::from(code & 0x1f);
+    if size > here.len() || scan::plain(here, size) < size {
+        return Ok(false);
+    }
+    block.put_quoted(here, size);
+    cursor.piece(1 + size)?;
+    Ok(true)
 }

@@ -88,9 +88,9 @@ impl Text {
         }
         for byte in text {
             if matches!(byte, b'"' | b'\\') {
-                block.put(b"\\");
+                block.push(b'\\');
             }
-            block.put(&[*byte]);
+            block.push(*byte);
         }
     }
 
@@ -198,7 +198,7 @@ impl Text {
 fn printable(byte: u8, block: &mut Block) -> usize {
     match byte {
         b'"' => block.put(b"\\\""),
-        0x20..0x7f => block.put(&[byte]),
+        0x20..0x7f => block.push(byte),
         _ => {
             block.put(b"\\x");
             block.put(&hex(byte));

@@ -33,6 +33,7 @@ fn character(bytes: &[u8]) -> Unit {
     }
 }
 
+#[inline]
 fn escape(bytes: &[u8]) -> Unit {
     let Some(code) = bytes.get(1) else { return Unit::More };
     let character = match code {
@@ -46,6 +47,27 @@ fn escape(bytes: &[u8]) -> Unit {
         _ => return Unit::Bad(Reason::Escape),
     };
     Unit::Char(character, 2)
+}
+
+/// Reads escapes and plain ASCII into `out`, until it is full or something else comes. Answers the bytes read
+/// and the bytes written.
+pub(super) fn unescape(bytes: &[u8], out: &mut [u8]) -> (usize, usize) {
+    let (mut read, mut written) = (0, 0);
+    while out.len() - written >= 4 {
+        if bytes.get(read) == Some(&b'\\') {
+            let Unit::Char(found, len) = escape(&bytes[read..]) else { break };
+            written += found.encode_utf8(&mut out[written..]).len();
+            read += len;
+        } else {
+            let run = scan::plain(&bytes[read..], out.len() - written);
+            if run == 0 {
+                break;
+            }
+            out[written..written + run].copy_from_slice(&bytes[read..read + run]);
+            (read, written) = (read + run, written + run);
+        }
+    }
+    (read, written)
 }
 
 /// `\uXXXX`, or two of them that make a character beyond the first 65,536.

@@ -1,0 +1,549 @@
+//! Regular expressions in Ruby's syntax, which Fluent Bit reads with Onigmo.
+//!
+//! A pattern is translated once, at open, into the syntax of the `regex` crate, whose time is linear in the
+//! text whatever the pattern. What differs between the two:
+//!
+//! | Ruby | meaning |
+//! |---|---|
+//! | `/pattern/`, `/pattern/imx` | the slashes are no part of the pattern; `m` lets `.` match a line end |
+//! | `^`, `$` | begin and end of every line |
+//! | `\d`, `\w`, `\s`, `\h` | ASCII only; `\h` is a hexadecimal digit |
+//! | `[[:alpha:]]` | all of Unicode |
+//! | `(?i)` | reaches to the end of the group, over `\|` too |
+//! | `{` without a count behind | itself |
+//!
+//! Look-around, back-references, atomic groups, possessive repetition and calls of groups need a search that
+//! can take exponential time. They are refused.
+
+use options::{Invalid, Kind, Value, quoted};
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The most bytes of a compiled pattern. The default of the crate would let a few counted repetitions take
+/// 10 MB each.
+const PROGRAM_BYTES: usize = 1 << 20;
+
+/// The most bytes of the states a search remembers, per lane and pattern. They are forgotten and found again
+/// when more are needed.
+const STATES_BYTES: usize = 256 << 10;
+
+/// A compiled pattern. A clone shares the program, not the memory of the searches, so that lanes do not wait
+/// for each other.
+#[derive(Debug, Clone)]
+pub struct RubyRegex(Regex);
+
+impl RubyRegex {
+    /// Whether the pattern matches anywhere in the text.
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl Value for RubyRegex {
+    const KIND: Kind = Kind::Other("regular expression");
+
+    fn parse(text: &str) -> Result<RubyRegex, Invalid> {
+        let (pattern, flags) = delimited(text);
+        let wrong = |why: &str| Invalid::not(text, format_args!("a regular expression: {why}"));
+        let translated = Translator::new(pattern, flags.extended).run().map_err(|refused| {
+            refused.hint.map_or(wrong(refused.what), |hint| wrong(refused.what).hint(hint))
+        })?;
+        RegexBuilder::new(&translated)
+            .multi_line(true)
+            .case_insensitive(flags.ignore_case)
+            .dot_matches_new_line(flags.dot_all)
+            .ignore_whitespace(flags.extended)
+            .size_limit(PROGRAM_BYTES)
+            .dfa_size_limit(STATES_BYTES)
+            .build()
+            .map(RubyRegex)
+            .map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => {
+                    Invalid::new(format!("{} takes more than {PROGRAM_BYTES} bytes", quoted(text)))
+                        .hint("use smaller counts in {}")
+                }
+                // The crate draws the translated pattern and an arrow; the reason is the last line.
+                error => {
+                    let message = error.to_string();
+                    let reason = message.lines().last().unwrap_or_default();
+                    wrong(reason.trim_start_matches("error: "))
+                }
+            })
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Flags {
+    ignore_case: bool,
+    dot_all: bool,
+    extended: bool,
+}
+
+/// The pattern within its slashes, if it has any. Slashes with anything else than options behind them are a
+/// part of the pattern, as in `/var/log`.
+fn delimited(text: &str) -> (&str, Flags) {
+    let Some((pattern, letters)) = text.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')) else {
+        return (text, Flags::default());
+    };
+    let known = letters.chars().all(|letter| "imxo".contains(letter));
+    // `o` is known to Ruby and without effect here; alone it is taken for text.
+    if !known || letters.chars().all(|letter| letter == 'o') && !letters.is_empty() {
+        return (text, Flags::default());
+    }
+    let has = |letter| letters.contains(letter);
+    (pattern, Flags { ignore_case: has('i'), dot_all: has('m'), extended: has('x') })
+}
+
+/// Something that the syntax of the `regex` crate cannot say.
+struct Refused {
+    what: &'static str,
+    hint: Option<&'static str>,
+}
+
+fn refuse<T>(what: &'static str, hint: impl Into<Option<&'static str>>) -> Result<T, Refused> {
+    Err(Refused { what, hint: hint.into() })
+}
+
+/// A group that is open.
+struct Group {
+    /// Groups opened within it for options that reach to its end.
+    inner: usize,
+    /// Whether blanks were left out before it.
+    extended: bool,
+}
+
+struct Translator<'p> {
+    rest: &'p str,
+    out: String,
+    groups: Vec<Group>,
+    /// Classes that are open, one in the other.
+    classes: usize,
+    /// Blanks do not count and `#` begins a comment.
+    extended: bool,
+    /// Where the output ended with a hyphen that may be the middle of a range.
+    hyphen: Option<usize>,
+    /// Whether the last thing was `?`, `*` or `+`, behind which `+` would be possessive.
+    repeated: bool,
+}
+
+impl<'p> Translator<'p> {
+    fn new(pattern: &'p str, extended: bool) -> Translator<'p> {
+        let whole = Group { inner: 0, extended };
+        let out = String::with_capacity(pattern.len() + 16);
+        let groups = vec![whole];
+        Translator { rest: pattern, out, groups, classes: 0, extended, hyphen: None, repeated: false }
+    }
+
+    fn run(mut self) -> Result<String, Refused> {
+        while let Some(next) = self.take() {
+            let repeated = std::mem::take(&mut self.repeated);
+            match next {
+                '\\' => self.escape()?,
+                _ if self.classes > 0 => self.in_class(next)?,
+                '[' => self.open_class(),
+                '(' => self.open_group()?,
+                ')' => self.close_group(),
+                '{' => self.count(),
+                ']' | '}' => self.literal(next),
+                '+' if repeated => {
+                    return refuse("possessive repetition is not supported", "leave out the second \"+\"");
+                }
+                '?' | '*' | '+' => {
+                    // A `?` behind a repetition makes it lazy and ends it.
+                    self.repeated = !(repeated && next == '?');
+                    self.out.push(next);
+                }
+                '#' if self.extended => self.pass_comment(),
+                _ => self.out.push(next),
+            }
+        }
+        let open = self.groups.first().map_or(0, |whole| whole.inner);
+        self.out.extend(std::iter::repeat_n(')', open));
+        Ok(self.out)
+    }
+
+    fn take(&mut self) -> Option<char> {
+        let next = self.rest.chars().next()?;
+        self.rest = &self.rest[next.len_utf8()..];
+        Some(next)
+    }
+
+    fn accept(&mut self, text: &str) -> bool {
+        let behind = self.rest.strip_prefix(text);
+        self.rest = behind.unwrap_or(self.rest);
+        behind.is_some()
+    }
+
+    fn literal(&mut self, c: char) {
+        // Blanks and `#` would be left out where blanks do not count, within classes too.
+        if c.is_whitespace() || c == '#' {
+            self.code_point(u32::from(c));
+        } else {
+            self.out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
+        }
+    }
+
+    fn code_point(&mut self, code: u32) {
+        self.out.push_str(&format!("\\x{{{code:x}}}"));
+    }
+
+    fn pass_comment(&mut self) {
+        self.rest = self.rest.split_once('\n').map_or("", |(_, behind)| behind);
+    }
+
+    /// A class, on its own or within another.
+    fn class(&mut self, class: &str) {
+        if self.hyphen == Some(self.out.len()) {
+            // No range ends in a class: the hyphen is itself.
+            self.out.pop();
+            self.out.push_str("\\-");
+        }
+        self.out.push_str(class);
+    }
+
+    fn open_class(&mut self) {
+        self.class("[");
+        self.classes += 1;
+        if self.accept("^") {
+            self.out.push('^');
+        }
+        if self.accept("]") {
+            self.literal(']');
+        }
+    }
+
+    fn in_class(&mut self, next: char) -> Result<(), Refused> {
+        match next {
+            '[' => match posix_class(self.rest) {
+                Some((class, behind)) => {
+                    self.class(&class);
+                    self.rest = behind;
+                }
+                None => self.open_class(),
+            },
+            ']' => {
+                self.classes -= 1;
+                self.out.push(']');
+            }
+            '-' if self.rest.starts_with('-') => {
+                return refuse("\"--\" within [] can be read in two ways", "write \\- for a hyphen");
+            }
+            '-' => {
+                self.out.push('-');
+                self.hyphen = Some(self.out.len());
+            }
+            '~' => self.literal('~'),
+            _ if next.is_whitespace() || next == '#' => self.literal(next),
+            _ => self.out.push(next),
+        }
+        Ok(())
+    }
+
+    /// Behind a `{`: a count, or else the brace is itself.
+    fn count(&mut self) {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let count = self.rest.split_once('}').filter(|(count, _)| {
+            let (least, most) = count.split_once(',').unwrap_or((count, ""));
+            least.len() + most.len() > 0 && digits(least) && digits(most)
+        });
+        let Some((count, behind)) = count else { return self.literal('{') };
+        self.rest = behind;
+        let zero = if count.starts_with(',') { "0" } else { "" };
+        self.out.push_str(&format!("{{{zero}{count}}}"));
+        // An exact count cannot be lazy: the mark makes it optional.
+        if !count.contains(',') && self.accept("?") {
+            self.out.push_str("{0,1}");
+        }
+    }
+
+    fn open_group(&mut self) -> Result<(), Refused> {
+        if !self.accept("?") {
+            self.enter("(");
+            return Ok(());
+        }
+        match self.take() {
+            Some('#') => {
+                self.rest = self.rest.split_once(')').map_or("", |(_, behind)| behind);
+            }
+            Some(':') => self.enter("(?:"),
+            Some('=' | '!') => return look_around(),
+            Some('<') if self.rest.starts_with(['=', '!']) => return look_around(),
+            // Nothing here asks for what a group matched, so a name may even be used twice.
+            Some(open @ ('<' | '\'')) => {
+                let close = if open == '<' { '>' } else { '\'' };
+                let Some((_, behind)) = self.rest.split_once(close) else {
+                    return refuse("the name of a group does not end", None);
+                };
+                self.rest = behind;
+                self.enter("(?:");
+            }
+            Some('>') => return refuse("atomic groups are not supported", "write (?: instead of (?>"),
+            Some('~') => return refuse("absence operators are not supported", None),
+            Some('(') => return refuse("conditions on groups are not supported", None),
+            Some(first) => return self.options(first),
+            None => return refuse("a group is not closed", None),
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, open: &str) {
+        self.groups.push(Group { inner: 0, extended: self.extended });
+        self.out.push_str(open);
+    }
+
+    fn close_group(&mut self) {
+        // The last one is the pattern itself: a `)` too many is for the compiler to report.
+        if self.groups.len() > 1
+            && let Some(group) = self.groups.pop()
+        {
+            self.extended = group.extended;
+            self.out.extend(std::iter::repeat_n(')', group.inner));
+        }
+        self.out.push(')');
+    }
+
+    /// `(?i-m)`, which reaches to the end of the group, or `(?i-m:...)`.
+    fn options(&mut self, first: char) -> Result<(), Refused> {
+        let mut flags = String::from("(?");
+        let mut on = true;
+        let mut extended = self.extended;
+        let mut next = Some(first);
+        loop {
+            match next {
+                Some('-') if on => {
+                    on = false;
+                    flags.push('-');
+                }
+                Some('i') => flags.push('i'),
+                Some('m') => flags.push('s'),
+                Some('x') => {
+                    extended = on;
+                    flags.push('x');
+                }
+                Some(')') | Some(':') => break,
+                _ => return refuse("(? is followed by options other than i, m and x", None),
+            }
+            next = self.take();
+        }
+        if flags.ends_with('-') {
+            flags.pop();
+        }
+        flags.push(':');
+        if next == Some(':') {
+            self.enter(&flags);
+        } else {
+            self.out.push_str(&flags);
+            if let Some(group) = self.groups.last_mut() {
+                group.inner += 1;
+            }
+        }
+        self.extended = extended;
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), Refused> {
+        let Some(c) = self.take() else { return refuse("it ends in a single \\", None) };
+        match c {
+            'd' => self.class("[0-9]"),
+            'D' => self.class("[^0-9]"),
+            'w' => self.class("[0-9A-Za-z_]"),
+            'W' => self.class("[^0-9A-Za-z_]"),
+            's' => self.class(r"[\t-\r\x20]"),
+            'S' => self.class(r"[^\t-\r\x20]"),
+            'h' => self.class("[0-9A-Fa-f]"),
+            'H' => self.class("[^0-9A-Fa-f]"),
+            'p' | 'P' => self.property(c == 'P'),
+            'b' if self.classes > 0 => self.code_point(8),
+            'e' => self.code_point(0x1b),
+            'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'u' => self.out.extend(['\\', c]),
+            'x' => self.hexadecimal(),
+            '0' => self.number(8, 2, 0),
+            '1'..='9' | 'k' => {
+                return refuse("back-references are not supported", "write what the group matches once more");
+            }
+            'A' | 'b' | 'B' | 'z' if self.classes == 0 => self.out.extend(['\\', c]),
+            'Z' if self.classes == 0 => self.out.push_str(r"(?:\n?\z)"),
+            'R' if self.classes == 0 => self.out.push_str(r"(?:\r\n|[\n-\r\x{85}\x{2028}\x{2029}])"),
+            'g' | 'G' | 'K' | 'X' | 'c' | 'C' | 'M' => {
+                return refuse("\\g, \\G, \\K, \\X, \\c, \\C and \\M are not supported", None);
+            }
+            _ => self.literal(c),
+        }
+        Ok(())
+    }
+
+    /// Behind `\x`: one byte, which stands for itself outside classes, or a code point in braces.
+    fn hexadecimal(&mut self) {
+        if self.rest.starts_with('{') {
+            self.out.push_str("\\x");
+            // The brace belongs to the escape, so it must not be read as a count.
+            let end = self.rest.find('}').map_or(self.rest.len(), |end| end + 1);
+            self.out.push_str(&self.rest[..end]);
+            self.rest = &self.rest[end..];
+        } else {
+            self.number(16, 2, 0);
+        }
+    }
+
+    /// Up to `digits` digits, as a character.
+    fn number(&mut self, base: u32, digits: usize, mut code: u32) {
+        for _ in 0..digits {
+            let Some(digit) = self.rest.chars().next().and_then(|c| c.to_digit(base)) else { break };
+            code = code * base + digit;
+            self.rest = &self.rest[1..];
+        }
+        if code > 0x7f && self.classes == 0 {
+            self.out.push_str(&format!("(?-u:\\x{code:02x})"));
+        } else {
+            self.code_point(code);
+        }
+    }
+
+    /// Behind `\p`: `{Name}`, or `{^Name}` for everything else.
+    fn property(&mut self, not: bool) {
+        let braced = self.rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let Some((name, behind)) = braced else { return self.out.push_str(if not { "\\P" } else { "\\p" }) };
+        self.rest = behind;
+        let (name, not) = name.strip_prefix('^').map_or((name, not), |name| (name, !not));
+        let class = match members(&name.to_ascii_lowercase()) {
+            Some(members) => format!("[{}{members}]", if not { "^" } else { "" }),
+            None => format!("\\{}{{{name}}}", if not { 'P' } else { 'p' }),
+        };
+        self.class(&class);
+    }
+}
+
+fn look_around<T>() -> Result<T, Refused> {
+    refuse(
+        "look-ahead and look-behind are not supported",
+        "use several rules, or an exclude rule for what must not follow",
+    )
+}
+
+/// `:alpha:]` at the start of `text`, as a class, and what follows.
+fn posix_class(text: &str) -> Option<(String, &str)> {
+    let (name, behind) = text.strip_prefix(':')?.split_once(":]")?;
+    let (name, not) = name.strip_prefix('^').map_or((name, ""), |name| (name, "^"));
+    Some((format!("[{not}{}]", members(name)?), behind))
+}
+
+/// The members of the POSIX classes, which Ruby takes from Unicode.
+fn members(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "alnum" => r"\p{Alphabetic}\p{Nd}",
+        "alpha" => r"\p{Alphabetic}",
+        "ascii" => r"\x00-\x7f",
+        "blank" => r"\t\p{Zs}",
+        "cntrl" => r"\p{Cc}",
+        "digit" => r"\p{Nd}",
+        "graph" => r"[^\p{White_Space}\p{Cc}\p{Cs}\p{Cn}]",
+        "lower" => r"\p{Lowercase}",
+        "print" => r"[^\p{White_Space}\p{Cc}\p{Cs}\p{Cn}]\p{Zs}",
+        "punct" => r"\p{P}$+<=>^`|~",
+        "space" => r"\p{White_Space}",
+        "upper" => r"\p{Uppercase}",
+        "word" => r"\p{L}\p{M}\p{N}\p{Pc}",
+        "xdigit" => "0-9A-Fa-f",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn patterns_match_what_they_match_in_ruby() {
+        for (pattern, text, expected) in [
+            ("error", "an error here", true),
+            ("Error", "an error here", false),
+            ("/Error/i", "an error here", true),
+            ("/error/", "an error here", true),
+            ("/var/log", "/var/log/x", true),
+            ("/var/log", "var", false),
+            ("/a/o", "/a/o", true),
+            ("/a.b/m", "a\nb", true),
+            ("/a b # c/x", "ab", true),
+            ("/a [ ] b/x", "a b", true),
+            ("a.b", "a\nb", false),
+            ("^b$", "a\nb\nc", true),
+            (r"\Ab", "a\nb", false),
+            (r"b\Z", "a\nb\n", true),
+            (r"b\z", "a\nb\n", false),
+            (r"^\d+$", "٣", false),
+            (r"^[[:digit:]]+$", "٣", true),
+            (r"^\w$", "ä", false),
+            (r"^[[:alpha:]]$", "ä", true),
+            (r"^[^[:alpha:]]$", "ä", false),
+            (r"^[[:^alpha:]]$", "1", true),
+            (r"^\p{^Alpha}$", "1", true),
+            (r"^\p{Alnum}+$", "a1", true),
+            (r"^\h+$", "Fa09", true),
+            (r"^[\h\-]+$", "fa-09", true),
+            (r"^[\w-]+$", "a-b", true),
+            (r"^[A-\d]+$", "A-5", true),
+            (r"^[A-\d]+$", "B", false),
+            (r"^[\S]$", " ", false),
+            (r"^\s$", "\u{a0}", false),
+            (r#"^{"level":"error"}$"#, r#"{"level":"error"}"#, true),
+            ("^a{,2}$", "aa", true),
+            ("^a{,2}$", "aaa", false),
+            ("^a{2}?b$", "b", true),
+            ("^a{2,}$", "aaa", true),
+            ("^a{x}$", "a{x}", true),
+            ("^a{,}$", "a{,}", true),
+            ("a(?i)b|C", "ac", true),
+            ("a(?i)b|C", "c", false),
+            ("a(?i:B)c", "abC", false),
+            ("(?m:a.)b", "a\nb", true),
+            ("(?mi-x)A.", "a\n", true),
+            ("(?i-m)A", "a", true),
+            ("x(?#a (comment)y", "xy", true),
+            ("(?<n>a)(?<n>b)(?'m'c)", "abc", true),
+            (r"\<b\>", "<b>", true),
+            (r"\/\_\y\é", "/_yé", true),
+            (r"\e\x1b\033[\b]", "\u{1b}\u{1b}\u{1b}\u{8}", true),
+            (r"\xc3\xa4", "ä", true),
+            (r"\x{e4}\u00e4", "ää", true),
+            (r"a\Rb", "a\r\nb", true),
+            ("[]a]]", "]]", true),
+            ("[a-z&&[^b]]", "b", false),
+            (r"^[\\-\d]+$", "\\-5", true),
+            ("^[+-]$", "-", true),
+            ("", "", true),
+        ] {
+            let regex = RubyRegex::parse(pattern);
+            let regex = regex.unwrap_or_else(|invalid| panic!("{pattern}: {}", invalid.what));
+            assert_eq!(regex.is_match(text.as_bytes()), expected, "{pattern} on {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_refused_with_the_reason() {
+        for (pattern, what) in [
+            ("a(?=b)", "look-ahead and look-behind are not supported"),
+            ("(?<!b)a", "look-ahead and look-behind are not supported"),
+            (r"(a)\1", "back-references are not supported"),
+            (r"(?<n>a)\k<n>", "back-references are not supported"),
+            ("(?>a)b", "atomic groups are not supported"),
+            ("a++b", "possessive repetition is not supported"),
+            ("a[--z]", "\"--\" within [] can be read in two ways"),
+            ("a(", "unclosed group"),
+            ("a)", "unopened group"),
+            ("*a", "repetition operator missing expression"),
+            ("a\\", "it ends in a single \\"),
+        ] {
+            let invalid = RubyRegex::parse(pattern).unwrap_err();
+            assert_eq!(invalid.what, format!("{pattern:?} is not a regular expression: {what}"));
+        }
+        let large = RubyRegex::parse("((a{100}){100}){100}").unwrap_err();
+        assert_eq!(large.what, "\"((a{100}){100}){100}\" takes more than 1048576 bytes");
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_makes_the_translation_panic(pattern in r"[()\[\]{}?*+|^$.\\/:<>'&~#, \-a-z0-9Zé]{0,24}") {
+            let _ = RubyRegex::parse(&pattern);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What went wrong with a request, and what follows from it.
+//!
+//! | answer | login | cluster | blob | queue |
+//! |---|---|---|---|---|
+//! | none, 408, 429, 5xx | again | again | again | again |
+//! | 401 | hold | renew the token, again | renew the resources, again | as blob |
+//! | 403 | hold | hold | renew the resources, again | as blob |
+//! | 404, container or queue going away | hold | hold | renew the resources, again | as blob |
+//! | 409 `BlobAlreadyExists` | | | done | |
+//! | 413 | hold | hold | split | hold |
+//! | any other 3xx, 4xx | hold | hold | hold | hold |
+//!
+//! None of these says that a record is bad, so none of them drops one.
+
+use std::error::Error as _;
+use std::time::{Duration, SystemTime};
+
+use azure_core::error::ErrorKind;
+use azure_core::http::headers::HeaderName;
+use engine::Outcome;
+use http::Response;
+use net::client;
+use serde::Deserialize;
+
+use crate::retry_after;
+
+/// Characters of a server's text that go into a log line.
+const TEXT: usize = 300;
+
+/// What was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A token.
+    Login,
+    /// A question to the cluster.
+    Cluster,
+    /// Storing the blob.
+    Blob,
+    /// Posting the message.
+    Queue,
+}
+
+/// What follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// What was to be done is done.
+    Done,
+    /// Another time may do.
+    Again,
+    /// Another token may do.
+    NewToken,
+    /// Another container or queue, or a fresh signature, may do.
+    NewResources,
+    /// Somebody has to change something.
+    Hold,
+    /// Less may do.
+    Split,
+}
+
+/// A request that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) step: Step,
+    /// The status; `None` when there was no answer.
+    pub(super) status: Option<u16>,
+    /// The service's own code, for example `BlobAlreadyExists`.
+    pub(super) code: String,
+    /// When the service wants to be asked again.
+    pub(super) after: Option<Duration>,
+    /// One line without secrets.
+    pub(super) text: String,
+}
+
+/// An error of the cluster: `{"error":{"code":"...","@message":"..."}}`.
+#[derive(Deserialize)]
+struct OneApi {
+    error: OneApiError,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct OneApiError {
+    code: String,
+    message: String,
+    #[serde(rename = "@message")]
+    details: String,
+}
+
+impl Fault {
+    /// The cluster answered something else than success. The body may be anything, also HTML or nothing.
+    pub(super) fn answer(step: Step, response: &Response<bytes::Bytes>) -> Fault {
+        let error = serde_json::from_slice::<OneApi>(response.body()).map(|body| body.error);
+        let OneApiError { code, message, details } = error.unwrap_or_default();
+        let status = response.status();
+        let text = if details.is_empty() { &message } else { &details };
+        Fault {
+            step,
+            status: Some(status.as_u16()),
+            after: retry_after::retry_after(response.headers(), SystemTime::now()),
+            text: one_line(&format!("{status} {code} {text}")),
+            code,
+        }
+    }
+
+    /// There was no answer.
+    pub(super) fn unanswered(step: Step, error: &client::Error) -> Fault {
+        Fault::local(step, &error.to_string())
+    }
+
+    /// The answer is not understood.
+    pub(super) fn local(step: Step, text: &str) -> Fault {
+        Fault { step, status: None, code: String::new(), after: None, text: one_line(text) }
+    }
+
+    /// An error of the Azure crates: what they got as an answer, if anything.
+    pub(super) fn azure(step: Step, error: &azure_core::Error) -> Fault {
+        // A credential's error holds the one with the response.
+        let mut found = error;
+        while let Some(inner) = found.source().and_then(|source| source.downcast_ref::<azure_core::Error>()) {
+            found = inner;
+        }
+        let ErrorKind::HttpResponse { status, error_code, raw_response } = found.kind() else {
+            return Fault::local(step, &client::chain(found));
+        };
+        let header = |name: &'static str| {
+            let headers = raw_response.as_ref()?.headers();
+            headers.get_optional_string(&HeaderName::from_static(name))
+        };
+        // The header is authoritative: a body may be cut, or a proxy's.
+        let code = header("x-ms-error-code").or_else(|| error_code.clone()).unwrap_or_default();
+        let after = header("retry-after").and_then(|text| retry_after::parse(&text, SystemTime::now()));
+        // What a login answers says what to do. What storage answers may repeat the signature.
+        let text = if step == Step::Login { found.to_string() } else { String::new() };
+        let status = u16::from(*status);
+        Fault { step, status: Some(status), text: one_line(&format!("{status} {code} {text}")), code, after }
+    }
+
+    /// See the table of the module.
+    pub(super) fn verdict(&self) -> Verdict {
+        let Some(status) = self.status else { return Verdict::Again };
+        let storage = matches!(self.step, Step::Blob | Step::Queue);
+        match status {
+            408 | 429 | 500.. => Verdict::Again,
+            401 if self.step == Step::Cluster => Verdict::NewToken,
+            409 if self.code == "BlobAlreadyExists" && self.step == Step::Blob => Verdict::Done,
+            413 if self.step == Step::Blob => Verdict::Split,
+            400 if self.code == "Md5Mismatch" => Verdict::Again,
+            401 | 403 | 404 | 409 if storage => Verdict::NewResources,
+            _ => Verdict::Hold,
+        }
+    }
+
+    /// What becomes of the batch when nothing else is tried.
+    pub(super) fn outcome(&self) -> Outcome {
+        let what = match self.step {
+            Step::Login => "no token",
+            Step::Cluster => "no ingestion resources",
+            Step::Blob => "the blob was not stored",
+            Step::Queue => "the message was not accepted",
+        };
+        let why = format!("{what}: {}", self.text);
+        match self.verdict() {
+            Verdict::Done => Outcome::Done,
+            Verdict::Again | Verdict::NewToken | Verdict::NewResources => {
+                Outcome::Retry { after: self.after, why }
+            }
+            Verdict::Hold => Outcome::Hold { why },
+            Verdict::Split => Outcome::Split { why },
+        }
+    }
+}
+
+/// A server's text as part of a log line: short, on one line, and without the query of any URL, because a
+/// signature may stand there.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&without_query(word));
+    }
+    if let Some((cut, _)) = line.char_indices().nth(TEXT) {
+        line.truncate(cut);
+        line.push_str("...");
+    }
+    line
+}
+
+fn without_query(word: &str) -> String {
+    let is_url = |before: &str| before.contains("://") || before.contains('/');
+    match word.split_once('?') {
+        Some((before, query)) if !query.is_empty() && (is_url(before) || query.contains("sig=")) => {
+            // What ends the URL is not part of it.
+            let end = query.find(['"', '\'', '<', '>', ')', '`']).map_or("", |at| &query[at..]);
+            format!("{before}?...{}", without_query(end))
+        }
+        _ if word.contains("sig=") => "...".to_owned(),
+        _ => word.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

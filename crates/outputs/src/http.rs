@@ -1,0 +1,342 @@
+//! Sends records to a server by HTTP.
+//!
+//! ```text
+//! [OUTPUT]
+//!     name     http
+//!     match    *
+//!     host     logs.example.com
+//!     port     443
+//!     uri      /ingest
+//!     format   json_lines
+//!     compress gzip
+//!     header   X-Team platform
+//!     tls      on
+//! ```
+//!
+//! Each chunk of records becomes one request. What the answer means:
+//!
+//! | answer | the records |
+//! |---|---|
+//! | 2xx | are delivered |
+//! | none, 1xx, 3xx, 408, 429, 5xx | are sent again; a `Retry-After` is kept |
+//! | 413 | are sent again in halves |
+//! | any other 4xx | are dropped |
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use budget::{Account, Buf, Share};
+use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Setup};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response, Uri};
+use net::client::{Body, Client, Error, NetOptions, Settings, Tls, TlsOptions};
+use options::{Choice, Options, Period, Reader, Secret, Words};
+
+use crate::payload::{GZIP_STATE, Payload, copy_record, unwritten};
+use crate::retry_after::retry_after;
+use crate::rows::{BLOCK, Dated, Failed, Layout, Rows};
+use crate::stdout::DateOptions;
+
+/// The `http` output.
+pub static DEF: OutputDef =
+    OutputDef { name: "http", about: "Sends records to a server by HTTP", specs: HttpOptions::specs, open };
+
+/// Requests at a time: Fluent Bit's two workers, on one thread.
+const CONCURRENCY: usize = 2;
+
+/// Bytes that are set aside for one body. A chunk of 2 MB has some 2.5 MB as JSON; what goes beyond these bytes
+/// comes from the common room of the budget, and when there is none the chunk is sent in halves.
+const BODY_PAGES: usize = 512 << 10;
+
+/// Effort of the compression: gzip's own default.
+const GZIP_LEVEL: u32 = 6;
+
+/// Characters of an answer's body that go into a log line.
+const ANSWER: usize = 200;
+
+#[derive(Debug, Options)]
+#[options(check = HttpOptions::check)]
+struct HttpOptions {
+    /// Server to send to.
+    #[option(default = "127.0.0.1")]
+    host: String,
+    /// Its port.
+    #[option(default = "80", min = "1")]
+    port: u16,
+    /// Path, and query if any, of the request.
+    #[option(default = "/")]
+    uri: String,
+    /// Method of the request.
+    #[option(default = "POST")]
+    http_method: HttpMethod,
+    /// How records are written.
+    #[option(default = "json")]
+    format: Format,
+    #[option(flatten)]
+    date: DateOptions,
+    /// How the body is compressed; without it, it is not.
+    compress: Option<Compress>,
+    /// A header to add: its name, then its value.
+    header: Vec<Words<2>>,
+    /// Name of a header that carries the tag.
+    header_tag: Option<String>,
+    /// User of the basic authentication.
+    http_user: Option<String>,
+    /// Password of the basic authentication.
+    http_passwd: Option<Secret>,
+    /// The time that one request may take, to the end of its answer.
+    #[option(name = "http.response_timeout", default = "60s", min = "1s")]
+    response_timeout: Period,
+    /// Log what a server says when it refuses.
+    #[option(default = "on")]
+    log_response_payload: bool,
+    #[option(flatten)]
+    tls: TlsOptions,
+    #[option(flatten)]
+    net: NetOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
+enum HttpMethod {
+    Post,
+    Put,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
+enum Format {
+    Json,
+    #[choice(name = "json_lines")]
+    JsonLines,
+    #[choice(name = "json_stream")]
+    JsonStream,
+    Msgpack,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
+enum Compress {
+    Gzip,
+}
+
+impl HttpOptions {
+    fn check(&self, reader: &mut Reader<'_>) {
+        if self.http_passwd.is_some() && self.http_user.is_none() {
+            reader.refuse("http_passwd", "http_passwd without http_user", None);
+        }
+    }
+
+    fn url(&self) -> Result<Uri, http::uri::InvalidUri> {
+        let scheme = if self.tls.enabled { "https" } else { "http" };
+        let slash = if self.uri.starts_with('/') { "" } else { "/" };
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{scheme}://{open}{}{close}:{}{slash}{}", self.host, self.port, self.uri).parse()
+    }
+
+    fn layout(&self) -> Option<Layout> {
+        match self.format {
+            Format::Json => Some(Layout::Array),
+            Format::JsonLines => Some(Layout::Lines),
+            Format::JsonStream => Some(Layout::Stream),
+            Format::Msgpack => None,
+        }
+    }
+
+    /// The headers of every request. The user's come last and replace what is set here.
+    fn headers(&self) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        let kind = match self.format {
+            Format::Json | Format::JsonStream => "application/json",
+            Format::JsonLines => "application/x-ndjson",
+            Format::Msgpack => "application/msgpack",
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("Weir/", env!("CARGO_PKG_VERSION"))));
+        if self.compress == Some(Compress::Gzip) {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if let Some(user) = &self.http_user {
+            let password = self.http_passwd.as_ref().map_or("", Secret::expose);
+            let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+            let mut value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let own: Vec<HeaderName> = headers.keys().cloned().collect();
+        for name in own {
+            if self.header.iter().any(|header| header[0].eq_ignore_ascii_case(name.as_str())) {
+                headers.remove(name);
+            }
+        }
+        for header in &self.header {
+            let [name, value] = &**header;
+            let name =
+                HeaderName::try_from(name).map_err(|_| format!("\"{name}\" is no name of a header"))?;
+            let value = HeaderValue::try_from(value)
+                .map_err(|_| format!("the value of {name} has control characters"))?;
+            headers.append(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+struct Http {
+    account: Account,
+    settings: Settings,
+    method: Method,
+    url: Uri,
+    headers: HeaderMap,
+    header_tag: Option<HeaderName>,
+    /// `None` is msgpack, as it lies.
+    records: Option<Dated>,
+    escape_unicode: bool,
+    gzip: Option<u32>,
+    log_answers: bool,
+}
+
+fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
+    let options = HttpOptions::read(reader)?;
+    let refuse_url = |_| "host, port and uri do not make a URL".to_owned();
+    let url = refused(reader, "uri", options.url().map_err(refuse_url));
+    let headers = refused(reader, "header", options.headers());
+    let header_tag = options.header_tag.as_ref().map(HeaderName::try_from).transpose();
+    let no_name = |_| "this is no name of a header".to_owned();
+    let header_tag = refused(reader, "header_tag", header_tag.map_err(no_name));
+    let tls = if options.tls.enabled { Some(Tls::new(&options.tls)) } else { None };
+    let tls = match tls.transpose() {
+        Ok(tls) => Some(tls),
+        Err(error) => refused(reader, error.option, Err(error.what)),
+    };
+    let mut settings = Settings { exchange_timeout: options.response_timeout.0, ..Settings::default() };
+    settings.tls = tls?;
+    options.net.apply(&mut settings);
+    let gzip = options.compress.map(|Compress::Gzip| GZIP_LEVEL);
+    let one = BLOCK + BODY_PAGES + if gzip.is_some() { GZIP_STATE } else { 0 };
+    let share = Share { guaranteed: CONCURRENCY * one, max: usize::MAX };
+    let account = setup.account("bodies", share, reader);
+    let escape_unicode = setup.escape_unicode;
+    Some(Arc::new(Http {
+        account: account?,
+        settings,
+        method: match options.http_method {
+            HttpMethod::Post => Method::POST,
+            HttpMethod::Put => Method::PUT,
+        },
+        url: url?,
+        headers: headers?,
+        header_tag: header_tag?,
+        records: options.layout().map(|layout| options.date.records(layout, escape_unicode)),
+        escape_unicode,
+        gzip,
+        log_answers: options.log_response_payload,
+    }))
+}
+
+/// The value, or its problem on record.
+fn refused<T>(reader: &mut Reader<'_>, option: &str, value: Result<T, String>) -> Option<T> {
+    value.map_err(|what| reader.refuse(option, what, None)).ok()
+}
+
+impl Output for Http {
+    fn drive(&self) -> Drive {
+        // A request has one chunk, as with Fluent Bit, because a chunk has one tag.
+        Drive { lanes: 1, concurrency: CONCURRENCY, batch_bytes: usize::MAX, batch_chunks: 1 }
+    }
+
+    fn lane(self: Arc<Self>) -> Box<dyn OutputLane> {
+        let client = Client::new(self.settings.clone());
+        Box::new(Lane { http: self, client })
+    }
+}
+
+struct Lane {
+    http: Arc<Http>,
+    client: Client,
+}
+
+impl OutputLane for Lane {
+    fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome> {
+        Box::pin(async {
+            let body = match self.http.body(batch) {
+                Ok(body) => body,
+                Err(failed) => return unwritten(failed, batch),
+            };
+            match Box::pin(self.client.send(self.http.request(batch, body))).await {
+                Ok(response) => self.http.outcome(&response),
+                // Success, with more to say than anybody reads.
+                Err(Error::TooLarge { .. }) => Outcome::Done,
+                Err(error) => Outcome::Retry { after: None, why: error.to_string() },
+            }
+        })
+    }
+}
+
+impl Http {
+    fn request(&self, batch: &Batch, body: Buf) -> Request<Body> {
+        let mut request = Request::new(Body::pages(Arc::new(body)));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.url.clone();
+        *request.headers_mut() = self.headers.clone();
+        if let (Some(name), Some(part)) = (&self.header_tag, batch.parts.first()) {
+            request.headers_mut().insert(name, header_value(part.tag().as_str()));
+        }
+        request
+    }
+
+    fn body(&self, batch: &Batch) -> Result<Buf, Failed> {
+        let _block = self.account.try_lease(BLOCK)?;
+        let mut payload = Payload::new(&self.account, self.gzip)?;
+        match &self.records {
+            Some(records) => self.json(records, batch, &mut payload)?,
+            None => {
+                for part in &batch.parts {
+                    let mut cursor = part.cursor()?;
+                    for _ in 0..part.records() {
+                        copy_record(&mut cursor, &mut payload)?;
+                    }
+                }
+            }
+        }
+        Ok(payload.finish()?.0)
+    }
+
+    fn json(&self, records: &Dated, batch: &Batch, payload: &mut Payload) -> Result<(), Failed> {
+        let mut rows = Rows::new(self.escape_unicode);
+        let mut first = true;
+        rows.text(records.opening(), payload)?;
+        for part in &batch.parts {
+            let mut cursor = part.cursor()?;
+            for _ in 0..part.records() {
+                records.record(first, &mut cursor, &mut rows, payload)?;
+                first = false;
+            }
+        }
+        rows.text(records.closing(), payload)?;
+        rows.drain(payload).map_err(Failed::from)
+    }
+
+    /// See the table of the module.
+    fn outcome(&self, response: &Response<bytes::Bytes>) -> Outcome {
+        let status = response.status();
+        let mut why = format!("the server answered {status}");
+        if self.log_answers && !response.body().is_empty() {
+            let text = String::from_utf8_lossy(response.body());
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            why = format!("{why}: {}", words.chars().take(ANSWER).collect::<String>());
+        }
+        match status.as_u16() {
+            200..=299 => Outcome::Done,
+            413 => Outcome::Split { why },
+            408 | 429 => Outcome::Retry { after: retry_after(response.headers(), SystemTime::now()), why },
+            400..=499 => Outcome::Reject { why },
+            _ => Outcome::Retry { after: retry_after(response.headers(), SystemTime::now()), why },
+        }
+    }
+}
+
+/// A tag as the value of a header: what no header may hold becomes a question mark.
+fn header_value(tag: &str) -> HeaderValue {
+    let bytes: Vec<u8> =
+        tag.bytes().map(|byte| if byte < 0x20 || byte == 0x7f { b'?' } else { byte }).collect();
+    HeaderValue::from_bytes(&bytes).unwrap_or(HeaderValue::from_static("?"))
+}

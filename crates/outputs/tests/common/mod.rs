@@ -1,0 +1,82 @@
+//! What unit and integration tests build outputs and batches with. Each of them uses a part of it.
+#![allow(dead_code)]
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Instant;
+
+use budget::{Budget, Share};
+use engine::{Batch, Output, OutputDef, Part, Setup};
+use event::{Chunk, EventTime, Tag, Writer};
+use options::{Entry, Pos, Reader, Section, Text};
+
+/// A setup with a budget of its own.
+pub fn setup() -> Setup {
+    let budget = Budget::new(64 << 20, 65_536).unwrap();
+    Setup { name: "test.0".to_owned(), budget, escape_unicode: true }
+}
+
+/// A batch of one chunk. The records are objects of JSON; their times count up from 1700000000.123456789.
+pub fn batch(tag: &str, records: &[&str]) -> Batch {
+    batch_with_id(1, tag, records)
+}
+
+/// The same with an id.
+pub fn batch_with_id(id: u128, tag: &str, records: &[&str]) -> Batch {
+    let account = Budget::new(64 << 20, 65_536).unwrap().account("in.0", "chunks", Share::COMMON).unwrap();
+    let mut writer = Writer::new(&account);
+    for (seconds, record) in (1_700_000_000..).zip(records) {
+        writer.begin_record(EventTime { seconds, nanoseconds: 123_456_789 }).unwrap();
+        let mut body = Vec::new();
+        rmpv::encode::write_value(&mut body, &value(&serde_json::from_str(record).unwrap())).unwrap();
+        writer.raw(&body).unwrap();
+        writer.end_record();
+    }
+    let events = writer.finish();
+    let chunk = Chunk { id: 1, tag: Tag::new(tag), input: 0, events, created: Instant::now() };
+    Batch::new(id, vec![Part::whole(Arc::new(chunk))])
+}
+
+fn value(json: &serde_json::Value) -> rmpv::Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => rmpv::Value::Nil,
+        Json::Bool(value) => (*value).into(),
+        Json::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(value), _) => value.into(),
+            (None, Some(value)) => value.into(),
+            _ => number.as_f64().unwrap().into(),
+        },
+        Json::String(text) => text.as_str().into(),
+        Json::Array(items) => rmpv::Value::Array(items.iter().map(value).collect()),
+        Json::Object(members) => rmpv::Value::Map(
+            members.iter().map(|(key, member)| (key.as_str().into(), value(member))).collect(),
+        ),
+    }
+}
+
+/// Uncompresses one member that must end with the bytes.
+pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut decoder = flate2::bufread::GzDecoder::new(bytes);
+    let mut plain = Vec::new();
+    decoder.read_to_end(&mut plain).unwrap();
+    assert!(decoder.into_inner().is_empty(), "one member and nothing behind it");
+    plain
+}
+
+/// Opens an output as the engine does; the error is everything wrong with the section.
+pub fn open(def: &OutputDef, setup: &Setup, pairs: &[(&str, &str)]) -> Result<Arc<dyn Output>, String> {
+    let pos = Pos::new("test.conf", 1, 1);
+    let mut section = Section::new("output", pos.clone());
+    for (key, value) in pairs {
+        let (key, value) = (Text::new(*key, pos.clone()), Text::new(*value, pos.clone()));
+        section.entries.push(Entry { key, value });
+    }
+    let mut reader = Reader::new(&section);
+    let output = (def.open)(&mut reader, setup);
+    let problems = reader.finish(&[]).problems;
+    match output {
+        Some(output) if problems.is_empty() => Ok(output),
+        _ => Err(problems.to_string()),
+    }
+}
