@@ -74,7 +74,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
     (
         "section.conf",
         "[INPTU]\n    name http\n[OUTPUT]\n    name stdout\n    match *\n",
-        &["section.conf:1:2: unknown section", "did you mean \"INPUT\"?"],
+        &["section.conf:1:1: unknown section [INPTU]; did you mean \"INPUT\"?"],
     ),
     (
         "bracket.yaml",
@@ -102,7 +102,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
     (
         "range.yaml",
         "pipeline:\n  inputs:\n    - {name: http, http_server.workers: 9000}\n  outputs:\n    - {name: stdout, match: '*'}\n",
-        &["range.yaml:3:42: input http: option \"http_server.workers\":", "64"],
+        &["range.yaml:3:41: input http: option \"http_server.workers\":", "64"],
     ),
     (
         "include.conf",

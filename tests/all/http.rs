@@ -42,7 +42,7 @@ fn every_form_of_body_gives_its_records_under_the_tag_of_the_path() {
         .lines()
         .map(|line| {
             let tag = line.split_once("] ").unwrap().1.split(':').next().unwrap();
-            format!("{tag} {}", line.rsplit_once("}, ").unwrap().1)
+            format!("{tag} {}", line.rsplit_once("{}], ").unwrap().1)
         })
         .collect();
     lines.sort();

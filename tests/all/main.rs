@@ -1,5 +1,7 @@
 //! Integration tests: the built binaries, driven by real clients.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod configuration;
 mod http;
 mod kusto;

@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 /// The root of the repository.
 pub fn root() -> PathBuf {
     // Asked for at run time: the folder may have moved since this was built.
-    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     here.parent().map_or(here.clone(), PathBuf::from)
 }
 

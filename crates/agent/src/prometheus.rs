@@ -1,97 +1,52 @@
 //! The counters in Prometheus' text format, version 0.0.4, with Fluent Bit's v1 names.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use engine::metrics::{Counter, Metrics};
+use engine::metrics::{Counter, FilterMetrics, InputMetrics, Metrics, OutputMetrics};
+
+/// Name, help, and where the counter is, sorted by name.
+type Family<M> = (&'static str, &'static str, fn(&M) -> &Counter);
+
+const FILTER: &[Family<FilterMetrics>] = &[
+    ("fluentbit_filter_add_records_total", "Records that the filter added.", |f| &f.added),
+    ("fluentbit_filter_drop_records_total", "Records that the filter removed.", |f| &f.dropped),
+    ("fluentbit_filter_records_total", "Records that the filter saw.", |f| &f.records),
+];
+
+const INPUT: &[Family<InputMetrics>] = &[
+    ("fluentbit_input_bytes_total", "Bytes that the input took.", |i| &i.bytes),
+    ("fluentbit_input_records_total", "Records that the input took.", |i| &i.records),
+];
+
+const OUTPUT: &[Family<OutputMetrics>] = &[
+    ("fluentbit_output_dropped_records_total", "Records that were dropped.", |o| &o.dropped_records),
+    ("fluentbit_output_errors_total", "Batches that were refused for good.", |o| &o.errors),
+    ("fluentbit_output_proc_bytes_total", "Bytes that were delivered.", |o| &o.bytes),
+    ("fluentbit_output_proc_records_total", "Records that were delivered.", |o| &o.records),
+    ("fluentbit_output_retried_records_total", "Records in retries.", |o| &o.retried_records),
+    ("fluentbit_output_retries_failed_total", "Batches given up after the last retry.", |o| {
+        &o.retries_failed
+    }),
+    ("fluentbit_output_retries_total", "Retries.", |o| &o.retries),
+];
 
 /// The whole text.
 pub fn text(metrics: &Metrics, uptime: Duration, started: SystemTime) -> String {
     let mut out = Text { text: String::with_capacity(4096), now: milliseconds(SystemTime::now()) };
-    let inputs = || metrics.inputs.iter();
-    let filters = || metrics.filters.iter();
-    let outputs = || metrics.outputs.iter();
-    out.family(
-        "fluentbit_filter_add_records_total",
-        "Records that the filter added.",
-        filters().map(|f| (&f.name, &f.added)),
-    );
-    out.family(
-        "fluentbit_filter_bytes_total",
-        "Bytes that the filter saw.",
-        filters().map(|f| (&f.name, &f.bytes)),
-    );
-    out.family(
-        "fluentbit_filter_drop_records_total",
-        "Records that the filter removed.",
-        filters().map(|f| (&f.name, &f.dropped)),
-    );
-    out.family(
-        "fluentbit_filter_records_total",
-        "Records that the filter saw.",
-        filters().map(|f| (&f.name, &f.records)),
-    );
-    out.family(
-        "fluentbit_input_bytes_total",
-        "Bytes that the input took.",
-        inputs().map(|i| (&i.name, &i.bytes)),
-    );
-    out.family(
-        "fluentbit_input_records_total",
-        "Records that the input took.",
-        inputs().map(|i| (&i.name, &i.records)),
-    );
-    out.family(
-        "fluentbit_output_dropped_records_total",
-        "Records that were dropped.",
-        outputs().map(|o| (&o.name, &o.dropped_records)),
-    );
-    out.family(
-        "fluentbit_output_errors_total",
-        "Batches that were refused for good.",
-        outputs().map(|o| (&o.name, &o.errors)),
-    );
-    out.family(
-        "fluentbit_output_proc_bytes_total",
-        "Bytes that were delivered.",
-        outputs().map(|o| (&o.name, &o.bytes)),
-    );
-    out.family(
-        "fluentbit_output_proc_records_total",
-        "Records that were delivered.",
-        outputs().map(|o| (&o.name, &o.records)),
-    );
-    out.family(
-        "fluentbit_output_retried_records_total",
-        "Records in retries.",
-        outputs().map(|o| (&o.name, &o.retried_records)),
-    );
-    out.family(
-        "fluentbit_output_retries_failed_total",
-        "Batches given up after the last retry.",
-        outputs().map(|o| (&o.name, &o.retries_failed)),
-    );
-    out.family("fluentbit_output_retries_total", "Retries.", outputs().map(|o| (&o.name, &o.retries)));
+    out.families(FILTER, &metrics.filters, |filter| &filter.name);
+    out.families(INPUT, &metrics.inputs, |input| &input.name);
+    out.families(OUTPUT, &metrics.outputs, |output| &output.name);
     out.plain("fluentbit_uptime", "counter", "Seconds since the start.", uptime.as_secs());
-    out.plain(
-        "weir_unrouted_records_total",
-        "counter",
-        "Records that no output takes.",
-        metrics.unrouted_records.get(),
-    );
-    out.plain(
-        "process_start_time_seconds",
-        "gauge",
-        "The start, in seconds since 1970.",
-        milliseconds(started) / 1000,
-    );
+    let unrouted = metrics.unrouted_records.get();
+    out.plain("weir_unrouted_records_total", "counter", "Records that no output takes.", unrouted);
+    let started = milliseconds(started) / 1000;
+    out.plain("process_start_time_seconds", "gauge", "The start, in seconds since 1970.", started);
     out.header("fluentbit_build_info", "gauge", "The version.");
+    let version = env!("CARGO_PKG_VERSION");
     // Writing to a String cannot fail.
-    let _ = writeln!(
-        out.text,
-        "fluentbit_build_info{{version=\"{}\",edition=\"Weir\"}} 1",
-        env!("CARGO_PKG_VERSION")
-    );
+    let _ = writeln!(out.text, "fluentbit_build_info{{version=\"{version}\",edition=\"Weir\"}} 1");
     out.text
 }
 
@@ -114,20 +69,21 @@ impl Text {
         let _ = writeln!(self.text, "{name} {value}");
     }
 
-    fn family<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl Iterator<Item = (&'a String, &'a Counter)>,
-    ) {
-        let mut values = values.peekable();
-        if values.peek().is_none() {
+    fn families<M>(&mut self, families: &[Family<M>], instances: &[Arc<M>], name_of: fn(&M) -> &String) {
+        if instances.is_empty() {
             return;
         }
-        self.header(name, "counter", help);
-        for (instance, counter) in values {
-            let instance = instance.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = writeln!(self.text, "{name}{{name=\"{instance}\"}} {} {}", counter.get(), self.now);
+        for (name, help, counter) in families {
+            self.header(name, "counter", help);
+            for instance in instances {
+                let label = name_of(instance).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let _ = writeln!(
+                    self.text,
+                    "{name}{{name=\"{label}\"}} {} {}",
+                    counter(instance).get(),
+                    self.now
+                );
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the ledger guarantees.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;

@@ -117,7 +117,7 @@ impl Dispatch {
         let queue = &mut self.outputs[output];
         queue.running -= 1;
         let batch = Arc::unwrap_or_clone(batch);
-        let draw = self.draw.next();
+        let draw = self.draw.number();
         match settle(batch, outcome, &queue.target.metrics, queue.target.plan, draw, self.stopping) {
             Next::Settled => {}
             Next::Again(batch, wait) => queue.waiting.push((now + wait, batch)),

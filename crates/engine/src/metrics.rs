@@ -37,8 +37,6 @@ pub struct FilterMetrics {
     pub name: String,
     /// Records seen.
     pub records: Counter,
-    /// Bytes seen, as msgpack.
-    pub bytes: Counter,
     /// Records added.
     pub added: Counter,
     /// Records removed.

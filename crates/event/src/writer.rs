@@ -27,7 +27,14 @@ struct Open {
     count: u32,
     /// The header has four bytes for the size instead of two.
     wide: bool,
-    map: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Map,
+    Array,
+    Str,
 }
 
 impl Writer {
@@ -95,7 +102,8 @@ impl Writer {
         self.put(&head)
     }
 
-    /// Starts a record with the metadata given as msgpack.
+    /// Starts a record with the metadata given as msgpack. Unlike the others it cannot be called again after
+    /// [`Full`]: [`Writer::abandon_record`] comes first.
     pub fn begin_record_with(&mut self, time: EventTime, metadata: &[u8]) -> Result<(), Full> {
         self.ensure(12)?;
         self.record = Some(self.buf.mark());
@@ -130,7 +138,7 @@ impl Writer {
             spare[..take].copy_from_slice(&bytes[..take]);
             self.buf.advance(take);
             *bytes = &bytes[take..];
-            if let Some(open) = self.open.last_mut().filter(|open| !open.map && open.wide) {
+            if let Some(open) = self.open.last_mut().filter(|open| open.kind == Kind::Str) {
                 open.count += take as u32;
             }
         }
@@ -172,7 +180,7 @@ impl Writer {
         self.ensure(5)?;
         let header = self.buf.mark();
         self.put(&[0xdb, 0, 0, 0, 0])?;
-        self.open.push(Open { header, count: 0, wide: true, map: false });
+        self.open.push(Open { header, count: 0, wide: true, kind: Kind::Str });
         Ok(())
     }
 
@@ -185,21 +193,21 @@ impl Writer {
     /// Starts a map; see [`Writer::entry`].
     #[inline]
     pub fn begin_map(&mut self) -> Result<(), Full> {
-        self.begin(0xde, true)
+        self.begin(0xde, Kind::Map)
     }
 
     /// Starts an array; see [`Writer::entry`].
     #[inline]
     pub fn begin_array(&mut self) -> Result<(), Full> {
-        self.begin(0xdc, false)
+        self.begin(0xdc, Kind::Array)
     }
 
     #[inline]
-    fn begin(&mut self, code: u8, map: bool) -> Result<(), Full> {
+    fn begin(&mut self, code: u8, kind: Kind) -> Result<(), Full> {
         self.ensure(3)?;
         let header = self.buf.mark();
         self.put(&[code, 0, 0])?;
-        self.open.push(Open { header, count: 0, wide: false, map });
+        self.open.push(Open { header, count: 0, wide: false, kind });
         Ok(())
     }
 
@@ -210,7 +218,7 @@ impl Writer {
         if open.count == 0xffff && !open.wide {
             // Two bytes no longer hold the count: the header grows by two, once.
             self.buf.insert(open.header.plus(3), 2)?;
-            self.buf.patch(open.header, &[if open.map { 0xdf } else { 0xdd }]);
+            self.buf.patch(open.header, &[if open.kind == Kind::Map { 0xdf } else { 0xdd }]);
             open.wide = true;
         }
         open.count += 1;

@@ -42,7 +42,7 @@ fn printed(value: impl Into<Value>, style: Style) -> String {
 
 /// The bytes in a chain that has a page end after every `step` bytes.
 fn chain(bytes: &[u8], step: usize) -> Buf {
-    let account = account(1 << 10);
+    let account = account(bytes.len().div_ceil(step) + 16);
     let mut buf = Buf::new(&account);
     for piece in bytes.chunks(step) {
         let mut page = Buf::new(&account);

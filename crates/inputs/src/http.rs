@@ -24,7 +24,6 @@
 //! The body is parsed as it arrives, so a request costs its events and one page, whatever its size.
 
 use std::net::TcpListener;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -133,7 +132,7 @@ impl Input for Http {
                 connections: self.options.max_connections.div_ceil(self.options.workers),
             };
             let account = self.connections.clone();
-            let ingest = Ingest { http: Rc::new(self), out };
+            let ingest = Ingest { http: self, out };
             Server::new(ingest, limits, account).serve(listener, stop.requested()).await;
             Ok(())
         })
@@ -150,7 +149,7 @@ impl Http {
 }
 
 struct Ingest {
-    http: Rc<Arc<Http>>,
+    http: Arc<Http>,
     out: Emitter,
 }
 
@@ -167,7 +166,7 @@ impl Service for Ingest {
                     transcoder,
                     tag,
                     out: self.out.clone(),
-                    http: Rc::clone(&self.http),
+                    http: Arc::clone(&self.http),
                     empty: true,
                 };
                 Begin::Body(records, self.http.options.buffer_max_size.0 as usize)
@@ -241,7 +240,7 @@ struct Records {
     transcoder: Transcoder,
     tag: Tag,
     out: Emitter,
-    http: Rc<Arc<Http>>,
+    http: Arc<Http>,
     empty: bool,
 }
 

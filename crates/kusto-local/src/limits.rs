@@ -17,6 +17,11 @@ pub(crate) const HANG: Duration = Duration::from_secs(600);
 /// What is read and thrown away of a refused upload, so that the client gets to read the answer.
 pub(crate) const DRAIN: u64 = 64 << 20;
 
+/// How often, and how long apart, a folder's lock is asked for.
+pub(crate) const LOCK_TRIES: u32 = 20;
+/// See [`LOCK_TRIES`].
+pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
 /// Form of a token request.
 pub(crate) const TOKEN_BODY: usize = 64 << 10;
 /// Body of a management command, a query or a fault script.

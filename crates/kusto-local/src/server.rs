@@ -121,14 +121,17 @@ impl Drop for Server {
 fn lock(dir: &Path) -> io::Result<File> {
     let path = dir.join("lock");
     let file = files::at(&path, File::create(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!("{}: another kusto-local uses this folder", dir.display()),
-        )),
-        Err(TryLockError::Error(error)) => files::at(&path, Err(error)),
+    // A process that was just started by this one holds copies of its descriptors, and with them the lock of a
+    // server that has ended, until it runs its own program: so a lock that is taken is asked for again.
+    for _ in 0..limits::LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(limits::LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return files::at(&path, Err(error)),
+        }
     }
+    let what = format!("{}: another kusto-local uses this folder", dir.display());
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, what))
 }
 
 fn open(options: &Options, address: SocketAddr, lock: File) -> io::Result<State> {

@@ -1,4 +1,5 @@
 //! The client against small servers: what it keeps, what it bounds and how it fails.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::convert::Infallible;
 use std::sync::Arc;

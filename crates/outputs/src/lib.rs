@@ -2,7 +2,7 @@
 //!
 //! * [`azure_kusto`]: Azure Data Explorer, by queued ingestion.
 //! * [`http`]: any server that takes a POST.
-//! * [`null`]: nowhere.
+//! * [`null`]: for measuring, nowhere at all.
 //! * [`stdout`]: standard output.
 //!
 //! What they share: [`rows`] turns records into JSON text, [`payload`] gathers text in leased pages,

@@ -1,4 +1,5 @@
 //! `http` against a small server: what it sends, and what it makes of the answers.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod common;
 

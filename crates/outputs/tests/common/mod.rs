@@ -1,5 +1,5 @@
 //! What unit and integration tests build outputs and batches with. Each of them uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::io::Read;
 use std::sync::Arc;
