@@ -20,7 +20,7 @@ use crate::cli::Options;
 /// The log file cannot be opened.
 pub fn start(service: &Service, options: &Options) -> Result<(), String> {
     let level = level(service.log_level, options);
-    let builder = tracing_subscriber::fmt().with_max_level(level).event_format(Line { level });
+    let builder = tracing_subscriber::fmt().with_max_level(level).event_format(Line);
     match &service.log_file {
         None => builder.with_writer(std::io::stderr).init(),
         Some(path) => {
@@ -47,10 +47,11 @@ fn level(configured: LogLevel, options: &Options) -> LevelFilter {
     order[(configured as usize + usize::from(options.verbose)).min(order.len() - 1)]
 }
 
+/// The crates whose messages are written.
+const HEARD: &[&str] = &["weir", "engine", "inputs", "filters", "outputs", "net"];
+
 /// `[2026/11/23 20:35:46] [ info] message`
-struct Line {
-    level: LevelFilter,
-}
+struct Line;
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -64,10 +65,9 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        // Libraries speak at their own levels; what they say is of interest only to who asks for it.
-        let ours = ["weir", "engine", "inputs", "filters", "outputs", "net", "formats"];
+        // Libraries speak at their own levels, and may speak of requests and tokens: they are not heard.
         let root = metadata.target().split("::").next().unwrap_or("");
-        if !ours.contains(&root) && self.level < LevelFilter::DEBUG {
+        if !HEARD.contains(&root) {
             return Ok(());
         }
         let level = match *metadata.level() {
