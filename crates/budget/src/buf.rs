@@ -28,6 +28,8 @@ pub struct Buf {
     /// The size of a page, kept here because each write asks for it.
     page_size: u32,
     len: usize,
+    /// Pays for the next page.
+    prepaid: Option<Lease>,
 }
 
 // SAFETY: a Buf owns its pages alone; a shared reference only reads them.
@@ -46,7 +48,7 @@ impl Buf {
     /// An empty chain. It holds no page.
     pub fn new(account: &Account) -> Buf {
         let page_size = account.page_size() as u32;
-        Buf { account: account.clone(), head: None, tail: None, pages: 0, page_size, len: 0 }
+        Buf { account: account.clone(), head: None, tail: None, pages: 0, page_size, len: 0, prepaid: None }
     }
 
     /// The account that pays.
@@ -74,11 +76,21 @@ impl Buf {
         self.page_size as usize - HEADER
     }
 
+    /// Hands in a lease of [`Account::page_size`] bytes of the same account: the next page is paid with it. The
+    /// way on after [`Full`]: a page that was waited for must not be lost to somebody who did not wait.
+    pub fn prepay(&mut self, lease: Lease) {
+        self.prepaid = Some(lease);
+    }
+
     /// Adds an empty page at the end.
     ///
     /// # Errors
     /// [`Full`] when there is no room now. Nothing has changed then.
     pub fn grow(&mut self) -> Result<(), Full> {
+        if let Some(lease) = self.prepaid.take() {
+            self.grow_with(lease);
+            return Ok(());
+        }
         let budget = &self.account.inner.budget;
         let mut state = budget.lock();
         self.account.try_charge(&mut state, budget.page_size)?;

@@ -114,6 +114,26 @@ fn a_wait_given_up_pays_back_what_was_granted_and_lets_the_next_one_in() {
 }
 
 #[test]
+fn a_page_that_was_waited_for_is_not_lost_to_another_waiter() {
+    let budget = budget(1);
+    let account = budget.account("http.0", "chunks", Share::COMMON).unwrap();
+    let held = account.try_lease(PAGE).unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut first = Box::pin(account.lease(PAGE));
+    let mut second = Box::pin(account.lease(PAGE));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    drop(held);
+    let Poll::Ready(Ok(lease)) = first.as_mut().poll(&mut context) else { panic!("granted") };
+    let mut buf = Buf::new(&account);
+    buf.prepay(lease);
+    assert_eq!(buf.grow(), Ok(()), "the page is there though another waits");
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    drop(buf);
+    assert!(second.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
 fn a_lease_that_can_never_fit_is_refused_at_once() {
     let budget = budget(2);
     let _egress = budget.account("kusto.0", "encode", Share::fixed(PAGE)).unwrap();

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use budget::Account;
+use budget::{Account, Lease};
 use event::{Events, Tag};
+use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::InputMetrics;
 use crate::pass::Pass;
@@ -38,7 +39,7 @@ struct Shared {
     metrics: Arc<InputMetrics>,
 }
 
-/// How long records wait for room before they are refused.
+/// How long the records of one request wait for room, in all, before they are refused.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Emitter {
@@ -79,19 +80,16 @@ impl Emitter {
         Ok(())
     }
 
-    /// Waits until a page can be had, at most [`PATIENCE`].
+    /// Waits for a page, at most until `deadline`. The lease pays for the writer's next one.
     ///
     /// # Errors
-    /// [`Refused`] when it cannot.
-    pub async fn room(&self) -> Result<(), Refused> {
-        room(&self.shared.account).await
+    /// [`Refused`] when there is none by then.
+    pub async fn page(&self, deadline: Instant) -> Result<Lease, Refused> {
+        page(&self.shared.account, deadline).await
     }
 }
 
-pub(crate) async fn room(account: &Account) -> Result<(), Refused> {
-    match tokio::time::timeout(PATIENCE, account.lease(account.page_size())).await {
-        // The lease is dropped at once: the writer takes the page itself.
-        Ok(Ok(_lease)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Refused),
-    }
+pub(crate) async fn page(account: &Account, deadline: Instant) -> Result<Lease, Refused> {
+    let page = account.lease(account.page_size());
+    timeout_at(deadline, page).await.map_err(|_| Refused)?.map_err(|_| Refused)
 }

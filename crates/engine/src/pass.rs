@@ -7,7 +7,9 @@ use std::sync::Arc;
 use budget::Account;
 use event::{Corrupt, Cursor, Entry, Events, Pattern, Record, Tag, Window, Writer};
 
-use crate::emit::{Refused, room};
+use crate::emit::{PATIENCE, Refused, page};
+use tokio::time::{Instant, timeout_at};
+
 use crate::limits::{WINDOW_ENTRIES, WINDOW_RECORDS};
 use crate::metrics::FilterMetrics;
 use crate::plugin::Filter;
@@ -46,8 +48,9 @@ impl Pass {
         let account = events.buf.account().clone();
         let mut writer = Writer::new(&account);
         let mut source = events;
+        let deadline = Instant::now() + PATIENCE;
         while source.records > 0 {
-            let (records, bytes) = self.window(tag, &source, &mut writer).await?;
+            let (records, bytes) = self.window(tag, &source, &mut writer, deadline).await?;
             source.records -= records;
             source.buf.consume(bytes);
         }
@@ -61,12 +64,13 @@ impl Pass {
         tag: &Tag,
         source: &Events,
         writer: &mut Writer,
+        deadline: Instant,
     ) -> Result<(usize, usize), Refused> {
         // What filters may not see: bytes that are no records. Inputs write records, so this is a bug, and
         // passing on what cannot be read would cost the destination.
         let extent = Extent::of(source).map_err(corrupt)?;
-        let lease = self.decode.lease(extent.entries * size_of::<Entry<'_>>() + extent.copied).await;
-        let _lease = lease.map_err(|_| Refused)?;
+        let lease = self.decode.lease(extent.entries * size_of::<Entry<'_>>() + extent.copied);
+        let _lease = timeout_at(deadline, lease).await.map_err(|_| Refused)?.map_err(|_| Refused)?;
         let pieces: Result<Vec<Cow<'_, [u8]>>, Corrupt> = extent.records.iter().map(Piece::bytes).collect();
         let pieces = pieces.map_err(corrupt)?;
         let records: Result<Vec<Record<'_>>, Corrupt> = pieces.iter().map(|p| Record::decode(p)).collect();
@@ -77,7 +81,7 @@ impl Pass {
         for record in &window.records {
             while record.encode(writer).is_err() {
                 writer.abandon_record();
-                room(writer.account()).await?;
+                writer.prepay(page(writer.account(), deadline).await?);
             }
         }
         Ok((extent.records.len(), extent.bytes))

@@ -4,7 +4,7 @@
 //! to be known beforehand. Every operation either happens or answers [`Full`] and has changed nothing that
 //! matters: after room was made it can simply be called again.
 
-use budget::{Account, Buf, Full, Mark};
+use budget::{Account, Buf, Full, Lease, Mark};
 
 use crate::EventTime;
 use crate::chunk::Events;
@@ -239,6 +239,11 @@ impl Writer {
     /// How many maps, arrays and strings are open.
     pub fn depth(&self) -> usize {
         self.open.len()
+    }
+
+    /// Hands in a lease of a page of the writer's account, for the page that an operation found no room for.
+    pub fn prepay(&mut self, lease: Lease) {
+        self.buf.prepay(lease);
     }
 
     /// Bytes that fit the current page.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use budget::{Budget, Full, Share};
+use engine::emit::PATIENCE;
 use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
 use event::{EventTime, Writer};
 use formats::json::{Step, Transcoder};
@@ -152,7 +153,10 @@ impl Dummy {
         for _ in 0..count {
             while self.write(time, &mut writer).is_err() {
                 writer.abandon_record();
-                let _waited_in_vain = out.room().await;
+                let deadline = tokio::time::Instant::now() + PATIENCE;
+                if let Ok(page) = out.page(deadline).await {
+                    writer.prepay(page);
+                }
             }
         }
         if out.append(out.tag(), writer.finish()).await.is_err() {

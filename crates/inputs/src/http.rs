@@ -28,11 +28,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use budget::{Account, Share};
+use engine::emit::PATIENCE;
 use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
 use event::{EventTime, Tag};
 use formats::json::{Step, Transcoder};
 use net::http1::{Answer, Begin, Body, Head, Limits, Server, Service};
 use options::{Options, Period, Reader, Size, Words};
+use tokio::time::Instant;
 
 /// The registry's entry.
 pub static INPUT: InputDef =
@@ -40,6 +42,8 @@ pub static INPUT: InputDef =
 
 /// Characters of a tag made from a path.
 const TAG_BYTES: usize = engine::limits::TAG_BYTES;
+/// Pages a lane can always receive into.
+const RECEIVING_PAGES: usize = 4;
 /// The time a whole head and a whole body may take.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(60);
@@ -93,7 +97,10 @@ impl HttpOptions {
 
 fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     let options = HttpOptions::read(reader);
-    let connections = setup.account("connections", Share::COMMON, reader);
+    // However full the budget is, requests can be received, if only to be refused.
+    let workers = options.as_ref().map_or(1, |options| options.workers);
+    let share = Share { guaranteed: workers * RECEIVING_PAGES * setup.budget.page_size(), max: usize::MAX };
+    let connections = setup.account("connections", share, reader);
     let options = options?;
     Some(Arc::new(Http { options, connections: connections?, listener: Mutex::new(None) }))
 }
@@ -168,6 +175,7 @@ impl Service for Ingest {
                     out: self.out.clone(),
                     http: Arc::clone(&self.http),
                     empty: true,
+                    deadline: None,
                 };
                 Begin::Body(records, self.http.options.buffer_max_size.0 as usize)
             }
@@ -242,6 +250,8 @@ struct Records {
     out: Emitter,
     http: Arc<Http>,
     empty: bool,
+    /// Until when room is waited for; set by the first wait.
+    deadline: Option<Instant>,
 }
 
 fn no_room() -> Answer {
@@ -254,7 +264,11 @@ impl Body for Records {
         loop {
             match self.transcoder.feed(&mut piece) {
                 Ok(Step::NeedInput) => return Ok(()),
-                Ok(Step::Full) => self.out.room().await.map_err(|_| no_room())?,
+                Ok(Step::Full) => {
+                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+                    let page = self.out.page(deadline).await.map_err(|_| no_room())?;
+                    self.transcoder.prepay(page);
+                }
                 Err(error) => return Err(Answer::text(400, format!("error: {error}"))),
             }
         }

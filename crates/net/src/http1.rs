@@ -30,6 +30,8 @@ const CONNECTION_BYTES: usize = 2_048;
 const LINGER_BYTES: usize = 1 << 20;
 /// A rest of a refused body up to this size is thrown away and the connection kept.
 const PASSED_OVER: usize = 65_536;
+/// How long a request waits for a page before it is answered 503.
+const PAGE_WAIT: Duration = Duration::from_secs(5);
 /// How long a refused body is read.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -143,7 +145,8 @@ pub struct Server<S> {
     service: S,
     limits: Limits,
     account: Account,
-    open: Cell<usize>,
+    /// Connections open now.
+    open: Rc<Cell<usize>>,
 }
 
 /// Why a connection ends.
@@ -152,6 +155,8 @@ enum End {
     Gone,
     /// Time or the protocol says so.
     Close,
+    /// There was no page to receive into.
+    Full,
 }
 
 impl From<io::Error> for End {
@@ -163,7 +168,7 @@ impl From<io::Error> for End {
 impl<S: Service> Server<S> {
     /// A server whose connections and pages are charged to `account`.
     pub fn new(service: S, limits: Limits, account: Account) -> Rc<Server<S>> {
-        Rc::new(Server { service, limits, account, open: Cell::new(0) })
+        Rc::new(Server { service, limits, account, open: Rc::default() })
     }
 
     /// Accepts until `stop` is ready; connections then end after the request they are in.
@@ -199,17 +204,25 @@ impl<S: Service> Server<S> {
             return;
         };
         let _nodelay = stream.set_nodelay(true);
-        self.open.set(self.open.get() + 1);
-        let connection = Connection { stream, input: Buf::new(&self.account), _lease: lease };
+        let connection =
+            Connection { stream, input: Buf::new(&self.account), _slot: Slot::taken(&self.open, lease) };
         let (server, stopping, stopped) = (Rc::clone(self), Rc::clone(stopping), Rc::clone(stopped));
         tokio::task::spawn_local(run(server, connection, stopping, stopped));
     }
 }
 
-/// One fixed answer, as far as the socket takes it at once.
+/// One fixed answer, without memory for it: as far as the socket takes it at once. What the client has sent
+/// is read away, because closing over unread bytes would cost it the answer.
 fn refuse_connection(stream: &TcpStream) {
     let answer = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let _sent = stream.try_write(answer);
+    shutdown_write(stream);
+    let mut away = [0; 4096];
+    for _ in 0..64 {
+        if !matches!(stream.try_read(&mut away), Ok(read) if read > 0) {
+            break;
+        }
+    }
 }
 
 async fn run<S: Service>(
@@ -233,18 +246,41 @@ async fn run<S: Service>(
             Ok(()) => connection.request(&server).await,
             Err(end) => Err(end),
         };
-        if served.is_err() {
-            break;
+        match served {
+            Ok(()) => {}
+            Err(End::Full) => {
+                refuse_connection(&connection.stream);
+                break;
+            }
+            Err(End::Gone | End::Close) => break,
         }
     }
-    server.open.set(server.open.get() - 1);
 }
 
 /// An open connection. `input` holds bytes that were received and not consumed: none while it is idle.
 struct Connection {
     stream: TcpStream,
     input: Buf,
+    _slot: Slot,
+}
+
+/// One of the connections that a server may have. Dropping it frees it, also when its task dies of a bug.
+struct Slot {
+    open: Rc<Cell<usize>>,
     _lease: Lease,
+}
+
+impl Slot {
+    fn taken(open: &Rc<Cell<usize>>, lease: Lease) -> Slot {
+        open.set(open.get() + 1);
+        Slot { open: Rc::clone(open), _lease: lease }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+    }
 }
 
 /// What a head says about the rest of the request.
@@ -365,8 +401,7 @@ impl Connection {
         }
         let account = self.input.account().clone();
         let mut whole = Buf::new(&account);
-        let page = account.lease(account.page_size()).await.map_err(|_| End::Close)?;
-        whole.grow_with(page);
+        whole.grow_with(page(&account, Instant::now() + PAGE_WAIT).await?);
         // Pages are at least as long as a head: what does not fit is body, and stays behind.
         if self.input.len() > whole.room() {
             return Ok(());
@@ -451,6 +486,15 @@ impl Connection {
             }
         }
         Ok(())
+    }
+}
+
+/// A page, as soon as there is room: waited for as long as a client waits without an answer.
+async fn page(account: &Account, deadline: Instant) -> Result<Lease, End> {
+    let page = account.lease(account.page_size());
+    match timeout_at(deadline.min(Instant::now() + PAGE_WAIT), page).await {
+        Ok(Ok(page)) => Ok(page),
+        Ok(Err(_)) | Err(_) => Err(End::Full),
     }
 }
 

@@ -1,6 +1,6 @@
 //! JSON text to records, in one pass, resumable at any byte.
 
-use budget::Account;
+use budget::{Account, Lease};
 use event::{EventTime, Events, Writer};
 
 use super::error::{Error, Reason, Stop};
@@ -48,7 +48,8 @@ pub struct Transcoder {
 pub enum Step {
     /// The slice is used up: more input, or [`Transcoder::finish`].
     NeedInput,
-    /// Room in the ledger, for a page. Then call again with what the slice still holds.
+    /// Room in the ledger, for a page: see [`Transcoder::prepay`]. Then call again with what the slice still
+    /// holds.
     Full,
 }
 
@@ -120,6 +121,11 @@ impl Transcoder {
             Err(Stop::Full) => Ok(Step::Full),
             Err(Stop::Bad(reason)) => Err(self.error(reason)),
         }
+    }
+
+    /// Hands in a lease of a page, after [`Step::Full`]: the next page is paid with it.
+    pub fn prepay(&mut self, lease: Lease) {
+        self.writer.prepay(lease);
     }
 
     /// Ends the body and gives its records.
