@@ -5,6 +5,8 @@ use std::net::TcpStream;
 
 use testkit::{Weir, curl, have};
 
+const SMALL_PAGES: &str = "memory_limit: 40M, ";
+
 const TO_STDOUT: &str = "
 service: {flush: 0.2, http_server: on, http_listen: 127.0.0.1, http_port: ADMIN}
 pipeline:
@@ -145,5 +147,49 @@ fn connection_close_and_http_1_0_are_honoured() {
     assert!(answer.contains("Connection: close"));
     let old = raw(&weir, &request("{}", "").replace("HTTP/1.1", "HTTP/1.0").repeat(2));
     assert_eq!(old.matches("HTTP/1.1 201").count(), 1, "{old}");
+    weir.stop();
+}
+
+/// The configuration with pages of 16 KiB, which a few thousand requests cross many times.
+fn small_pages() -> Weir {
+    Weir::start(&TO_STDOUT.replace("service: {", &format!("service: {{{SMALL_PAGES}")))
+}
+
+#[test]
+fn chunks_and_pipelined_requests_are_understood_wherever_a_page_ends() {
+    let weir = small_pages();
+    let body = format!("{{\"text\":\"{}\"}}", "x".repeat(100_000));
+    for size in [1, 7, 64, 4_097] {
+        let mut text = format!("POST /p HTTP/1.1\r\nHost: x\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for chunk in body.as_bytes().chunks(size) {
+            text += &format!("{:x}\r\n{}\r\n", chunk.len(), std::str::from_utf8(chunk).unwrap());
+        }
+        text += "0\r\n\r\n";
+        let answer = raw(&weir, &text);
+        assert!(answer.starts_with("HTTP/1.1 201 "), "chunks of {size}: {answer:?}");
+    }
+    let text = request(r#"{"n":1}"#, "").repeat(3_000);
+    let mut writer = TcpStream::connect(("127.0.0.1", weir.port)).unwrap();
+    let mut reader = writer.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        writer.write_all(text.as_bytes()).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let mut answers = String::new();
+    reader.read_to_string(&mut answers).unwrap();
+    sending.join().unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 201 ").count(), 3_000);
+    weir.stop();
+}
+
+#[test]
+fn a_refusal_is_answered_even_when_the_rest_of_the_body_never_comes() {
+    let weir = Weir::start(TO_STDOUT);
+    let head = format!("POST /p HTTP/1.1\r\nHost: x\r\n{JSON}\r\nContent-Length: 5000\r\n\r\n{{bad json");
+    let mut stream = TcpStream::connect(("127.0.0.1", weir.port)).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
     weir.stop();
 }

@@ -7,4 +7,5 @@ mod http;
 mod kusto;
 mod memory;
 mod monitoring;
+mod overload;
 mod structure;

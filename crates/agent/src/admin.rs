@@ -28,7 +28,8 @@ use crate::prometheus;
 
 /// Connections of monitoring clients.
 const CONNECTIONS: usize = 32;
-/// What all of them may hold: connections, and a page each while a request arrives.
+/// What all of them may hold: connections, and a page each while a request arrives. Set aside, so that the
+/// agent can be looked at when the budget is full.
 const ACCOUNT_PAGES: usize = 8;
 
 /// Starts serving on this thread.
@@ -42,7 +43,7 @@ pub fn start(service: &Service, metrics: Arc<Metrics>, budget: &Budget, stop: St
         tokio::net::TcpListener::from_std(listener).map_err(|error| format!("http_server: {error}"))?;
     let bytes = ACCOUNT_PAGES * budget.page_size();
     let account =
-        budget.account("http_server", "connections", Share::at_most(bytes)).map_err(|e| e.to_string())?;
+        budget.account("http_server", "connections", Share::fixed(bytes)).map_err(|e| e.to_string())?;
     let health = service.health_check.then(|| Rc::new(Health::new(service, Arc::clone(&metrics))));
     if let Some(health) = &health {
         tokio::task::spawn_local(Rc::clone(health).watch(stop.clone()));

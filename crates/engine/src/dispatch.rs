@@ -169,7 +169,8 @@ impl Queue {
         Some(Batch::new(*next_id, parts))
     }
 
-    /// Gives a batch to the next lane. A lane that has ended gives it back: it waits for the lane's restart.
+    /// Gives a batch to the next lane. When all of them have ended, at a bug that the log tells of, the batch
+    /// waits: it is counted as pending and its memory stays charged.
     fn hand_over(&mut self, batch: Batch) -> bool {
         let lanes = self.target.lanes.len();
         let mut batch = Arc::new(batch);

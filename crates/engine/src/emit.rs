@@ -72,11 +72,11 @@ impl Emitter {
         let shared = &*self.shared;
         let (records, bytes) = (events.records, events.buf.len());
         let events = shared.pass.run(tag, events).await?;
+        if events.records > 0 {
+            shared.store.append(shared.input, tag, events).await?;
+        }
         shared.metrics.records.add(records);
         shared.metrics.bytes.add(bytes);
-        if events.records > 0 {
-            shared.store.append(shared.input, tag, events).await;
-        }
         Ok(())
     }
 

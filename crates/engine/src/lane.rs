@@ -1,6 +1,7 @@
 //! Lanes: threads with an event loop of their own, and the word to stop.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use tokio::sync::watch;
@@ -68,5 +69,10 @@ where
     F: Future<Output = ()> + 'static,
 {
     let runtime = runtime()?;
-    thread::Builder::new().name(name).spawn(move || LocalSet::new().block_on(&runtime, work()))
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        let run = AssertUnwindSafe(|| LocalSet::new().block_on(&runtime, work()));
+        if catch_unwind(run).is_err() {
+            tracing::error!("[engine] lane {name} ended at a bug (see the message above); restart the agent");
+        }
+    })
 }

@@ -16,7 +16,13 @@ pub const OPEN_CHUNKS: usize = 512;
 pub const TAG_BYTES: usize = 1024;
 
 /// Tags whose routes are remembered. All are forgotten when one more comes: working them out again is cheap.
-pub const ROUTE_CACHE: usize = 4096;
+pub const ROUTE_CACHE: usize = 1024;
+
+/// Bytes of a tag that is remembered: with [`ROUTE_CACHE`] of them the memory is at most 350 KB.
+pub const ROUTE_CACHE_TAG: usize = 256;
+
+/// The least that `mem_buf_limit` may be, in pages: a chunk, a request and what each of them grows by.
+pub const LEAST_PAGES: usize = 4;
 
 /// Batches handed to an output's lanes and answers on their way back. Never more than an output's concurrency.
 pub const FLUSH_QUEUE: usize = 64;

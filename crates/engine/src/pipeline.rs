@@ -16,7 +16,7 @@ use crate::common::{FilterCommon, InputCommon, OutputCommon, Service};
 use crate::dispatch::{self, Answer, Dispatch, Target};
 use crate::emit::Emitter;
 use crate::lane::{self, Stop};
-use crate::limits::{FLUSH_QUEUE, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE};
+use crate::limits::{FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE};
 use crate::metrics::{FilterMetrics, InputMetrics, Metrics, OutputMetrics};
 use crate::pass::{Pass, Stage};
 use crate::plugin::{Filter, Input, Output, Setup};
@@ -178,6 +178,11 @@ impl Opening<'_> {
         let setup = self.setup(alias, plugin.name, number);
         let input = (plugin.open)(&mut reader, &setup);
         let limit = common.as_ref().map_or(0, |common| common.mem_buf_limit.0 as usize);
+        let least = LEAST_PAGES * self.budget.page_size();
+        if limit != 0 && limit < least {
+            let what = format!("option \"mem_buf_limit\": {limit} bytes are too few to take anything");
+            reader.refuse("mem_buf_limit", what, Some(format!("set it to {least} or more, or remove it")));
+        }
         let share = if limit == 0 { Share::COMMON } else { Share::at_most(limit) };
         let chunks = setup.account("chunks", share, &mut reader);
         let decode = setup.account("decode", Share::COMMON, &mut reader);
@@ -391,7 +396,9 @@ impl LaneParts {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 timer.tick().await;
-                store.flush().await;
+                if store.flush().await.is_err() {
+                    return;
+                }
             }
         };
         let half = self.grace.map(|grace| grace / 2);
@@ -407,7 +414,8 @@ impl LaneParts {
             () = flushing => {}
             () = overdue => tracing::warn!("an input did not end within half of the grace: it is cut off"),
         }
-        store.flush().await;
+        // It has said what is lost, if the engine did not wait for it.
+        let _stopped = store.flush().await;
     }
 }
 
@@ -466,7 +474,9 @@ impl Core {
                 break;
             }
         }
-        self.dispatch.pending()
+        // What the lanes sealed and nobody routed any more is undelivered too.
+        let unrouted = std::iter::from_fn(|| self.sealed.as_mut()?.try_recv().ok()).count();
+        self.dispatch.pending() + unrouted
     }
 
     fn begin_stop(&mut self) {

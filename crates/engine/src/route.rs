@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use event::{Pattern, Tag};
 
-use crate::limits::ROUTE_CACHE;
+use crate::limits::{ROUTE_CACHE, ROUTE_CACHE_TAG};
 
 /// The outputs' patterns, and the tags that were looked up.
 pub struct Routes {
@@ -30,7 +30,9 @@ impl Routes {
         let matching = |pattern: &Option<Pattern>| pattern.as_ref().is_some_and(|p| p.matches(tag.as_str()));
         let outputs: Rc<[usize]> =
             self.patterns.iter().enumerate().filter(|(_, p)| matching(p)).map(|(index, _)| index).collect();
-        self.known.insert(tag.clone(), Rc::clone(&outputs));
+        if tag.as_str().len() <= ROUTE_CACHE_TAG {
+            self.known.insert(tag.clone(), Rc::clone(&outputs));
+        }
         outputs
     }
 }

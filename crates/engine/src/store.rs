@@ -9,6 +9,7 @@ use std::time::Instant;
 use event::{Chunk, Events, Tag};
 use tokio::sync::mpsc;
 
+use crate::emit::Refused;
 use crate::limits::{CHUNK_BYTES, OPEN_CHUNKS};
 
 /// The numbers of chunks, unique in the process.
@@ -33,34 +34,45 @@ impl Store {
 
     /// Adds records to the open chunk of their input and tag. Waits while the core has too many sealed chunks;
     /// the records are in before that.
-    pub async fn append(&self, input: usize, tag: &Tag, events: Events) {
+    ///
+    /// # Errors
+    /// [`Refused`] when the engine has stopped: nobody would deliver them.
+    pub async fn append(&self, input: usize, tag: &Tag, events: Events) -> Result<(), Refused> {
+        if self.sealed.is_closed() {
+            return Err(Refused);
+        }
         let sealed = self.put(input, tag, events);
         if !sealed.is_empty() {
             self.ready.borrow_mut().extend(sealed);
-            self.hand_over().await;
+            self.hand_over().await?;
         }
+        Ok(())
     }
 
     /// Seals everything.
-    pub async fn flush(&self) {
+    ///
+    /// # Errors
+    /// [`Refused`] when the engine has stopped: what was open is lost, and said so.
+    pub async fn flush(&self) -> Result<(), Refused> {
         let mut chunks: Vec<Chunk> = self.open.take().into_values().collect();
         chunks.sort_unstable_by_key(|chunk| chunk.id);
         self.ready.borrow_mut().extend(chunks);
-        self.hand_over().await;
+        self.hand_over().await
     }
 
-    async fn hand_over(&self) {
+    async fn hand_over(&self) -> Result<(), Refused> {
         while !self.ready.borrow().is_empty() {
             // The core drops its end only after every lane has ended, or the grace is over.
             let Ok(permit) = self.sealed.reserve().await else {
-                tracing::error!("records were sealed after the engine had stopped: they are lost");
-                self.ready.borrow_mut().clear();
-                return;
+                let records: usize = self.ready.take().iter().map(|chunk| chunk.events.records).sum();
+                tracing::error!("{records} records were sealed after the engine had stopped: they are lost");
+                return Err(Refused);
             };
             if let Some(chunk) = self.ready.borrow_mut().pop_front() {
                 permit.send(chunk);
             }
         }
+        Ok(())
     }
 
     /// Returns what has to be sealed: the chunk if it is large enough now, the one before if the records did
@@ -127,9 +139,9 @@ mod tests {
         let store = Store::new(sender, ChunkIds::default());
         let account = account();
         for _ in 0..45 {
-            store.append(0, &Tag::new("a"), events(&account, 100_000)).await;
+            store.append(0, &Tag::new("a"), events(&account, 100_000)).await.unwrap();
         }
-        store.flush().await;
+        store.flush().await.unwrap();
         let mut records = Vec::new();
         while let Ok(chunk) = sealed.try_recv() {
             assert!(chunk.len() <= CHUNK_BYTES);
@@ -157,7 +169,7 @@ mod tests {
             }
         };
         let flush = async {
-            store.flush().await;
+            store.flush().await.unwrap();
             drop(store)
         };
         tokio::join!(receive, flush);
@@ -170,7 +182,7 @@ mod tests {
         let store = Store::new(sender, ChunkIds::default());
         let account = account();
         for number in 0..OPEN_CHUNKS + 10 {
-            store.append(0, &Tag::new(&number.to_string()), events(&account, 10)).await;
+            store.append(0, &Tag::new(&number.to_string()), events(&account, 10)).await.unwrap();
         }
         assert_eq!(store.open.borrow().len(), OPEN_CHUNKS);
         assert_eq!(sealed.try_recv().unwrap().tag, Tag::new("0"), "the oldest goes first");

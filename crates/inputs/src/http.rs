@@ -102,6 +102,16 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     let share = Share { guaranteed: workers * RECEIVING_PAGES * setup.budget.page_size(), max: usize::MAX };
     let connections = setup.account("connections", share, reader);
     let options = options?;
+    let stat = setup.budget.stat();
+    let room = (stat.limit - stat.guaranteed) as u64 / 2;
+    if options.buffer_max_size.0 > room {
+        let what = format!(
+            "option \"buffer_max_size\": a body of {} bytes and its records do not fit the memory limit",
+            options.buffer_max_size.0
+        );
+        let hint = format!("set it to {room} or less, or raise memory_limit in the service section");
+        reader.refuse("http_server.buffer_max_size", what, Some(hint));
+    }
     Some(Arc::new(Http { options, connections: connections?, listener: Mutex::new(None) }))
 }
 

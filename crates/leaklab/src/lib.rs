@@ -2,8 +2,16 @@
 //!
 //! * [`payload`]: bodies as they come from real services, the same for the same seed.
 //! * [`client`]: a blocking HTTP/1.1 client, small enough not to be the bottleneck.
-//! * [`process`]: what the kernel knows of a process' memory.
+//! * [`load`]: many connections from one thread; answers, latency and rates (`leaklab load`).
+//! * [`bench`]: weir and its peers measured side by side (`cargo x bench`).
+//! * [`process`]: what the kernel knows of a process' memory and time.
+//! * [`message`]: where an HTTP message ends.
+//! * [`histogram`]: how long things took.
 
+pub mod bench;
 pub mod client;
+pub mod histogram;
+pub mod load;
+pub mod message;
 pub mod payload;
 pub mod process;

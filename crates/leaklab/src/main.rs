@@ -7,17 +7,30 @@ use lexopt::prelude::*;
 
 const HELP: &str = "\
 Usage: leaklab payload [--lines N | --records N] [--seed N]
+       leaklab load URL [OPTION ...]
+       leaklab bench [SCENARIO ...] [OPTION ...]
 
-Writes a body to standard output: an alert of about N lines (default 4900), or an array of N records of a web
-service. The same arguments give the same bytes.
+payload  writes a body to standard output: an alert of about N lines (default 4900), or an array of N records of
+         a web service. The same arguments give the same bytes.
+
+load     posts a body again and again and prints answers, latency, rates and records accepted.
+  --requests N        how many in all; without it and without --duration, one per connection
+  --duration SECONDS  begin no request after that
+  --connections N     at a time, each with one request on its way (default 1)
+  --delay MS          pause of a connection behind each answer
+  --payload NAME      alert (default), record, or records:COUNT
+  --body FILE         this file instead
+  --new-connections   a connection for each request
+  --chunked           bodies in pieces, without a length
+  --hold              keep the connections open until standard input ends
+  --json              the result as one line of JSON
+
+bench    measures weir and its peers side by side: what `cargo x bench` runs (leaklab bench --help).
 ";
 
 fn main() -> ExitCode {
     match run() {
-        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leaklab: {error} (leaklab --help lists the commands)");
             ExitCode::from(2)
@@ -25,23 +38,35 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<String, lexopt::Error> {
+fn run() -> Result<(), lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    let (mut command, mut lines, mut records, mut seed) = (None, 4_900, None, 1);
+    match parser.next()? {
+        Some(Value(name)) if name == "payload" => payload(&mut parser),
+        Some(Value(name)) if name == "load" => leaklab::load::command(&mut parser),
+        Some(Value(name)) if name == "bench" => Ok(leaklab::bench::command(&mut parser)?),
+        Some(Value(other)) => Err(format!("unknown command \"{}\"", other.string()?).into()),
+        None | Some(Short('h') | Long("help")) => print(HELP),
+        Some(other) => Err(other.unexpected()),
+    }
+}
+
+fn payload(parser: &mut lexopt::Parser) -> Result<(), lexopt::Error> {
+    let (mut lines, mut records, mut seed) = (4_900, None, 1);
     while let Some(argument) = parser.next()? {
         match argument {
-            Value(name) if command.is_none() => command = Some(name.string()?),
             Long("lines") => lines = parser.value()?.parse()?,
             Long("records") => records = Some(parser.value()?.parse()?),
             Long("seed") => seed = parser.value()?.parse()?,
-            Short('h') | Long("help") => return Ok(HELP.to_owned()),
+            Short('h') | Long("help") => return print(HELP),
             other => return Err(other.unexpected()),
         }
     }
-    match (command.as_deref(), records) {
-        (Some("payload"), Some(count)) => Ok(leaklab::payload::records(count, seed)),
-        (Some("payload"), None) => Ok(leaklab::payload::alert(lines, seed)),
-        (Some(other), _) => Err(format!("unknown command \"{other}\"").into()),
-        (None, _) => Ok(HELP.to_owned()),
+    match records {
+        Some(count) => print(&leaklab::payload::records(count, seed)),
+        None => print(&leaklab::payload::alert(lines, seed)),
     }
+}
+
+fn print(text: &str) -> Result<(), lexopt::Error> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string().into())
 }

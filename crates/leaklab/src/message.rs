@@ -122,9 +122,11 @@ impl Reader {
         let first = lines.next().unwrap_or("");
         let status = match self.side {
             Side::Requests => 0,
-            Side::Answers => {
-                first.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or("an answer without a status")?
-            }
+            Side::Answers => first
+                .split(' ')
+                .nth(1)
+                .and_then(|word| word.parse().ok())
+                .ok_or("an answer without a status")?,
         };
         let (mut length, mut chunked, mut close) = (None, false, first.ends_with("HTTP/1.0"));
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {

@@ -126,6 +126,36 @@ fn web_record(text: &mut String, numbers: &mut Numbers) {
     );
 }
 
+/// Records in a JSON body: elements of arrays at the top, and other values there.
+pub fn count(body: &[u8]) -> u64 {
+    let (mut depth, mut base, mut records) = (0_u32, 0_u32, 0);
+    let (mut in_string, mut escaped, mut in_word) = (false, false, false);
+    for byte in body {
+        if in_string {
+            in_string = escaped || *byte != b'"';
+            escaped = !escaped && *byte == b'\\';
+            continue;
+        }
+        let begins = !matches!(byte, b']' | b'}' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n');
+        if *byte == b'[' && depth == 0 {
+            base = 1;
+        } else if begins && depth == base && !in_word {
+            records += 1;
+        }
+        in_word = begins && !matches!(byte, b'[' | b'{' | b'"');
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => in_string = true,
+            _ => {}
+        }
+        if depth == 0 {
+            base = 0;
+        }
+    }
+    records
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +174,22 @@ mod tests {
     fn a_record_is_about_as_long_as_a_web_services() {
         let text = records(1_000, 7);
         assert!((468_000..=498_000).contains(&text.len()), "{} bytes", text.len());
+    }
+
+    #[test]
+    fn records_are_counted_as_an_agent_takes_them() {
+        let cases = [
+            ("", 0),
+            ("{\"a\": [1, {\"b\": \"]\\\"}\"}]}", 1),
+            ("{\"a\":1}\n{\"a\":2},{\"a\":3}", 3),
+            ("[]", 0),
+            ("[{\"a\":[1,2]}, {\"b\":{}}]\n[{}] {}", 4),
+            ("[1, 23, \"x\", null]", 4),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(count(body.as_bytes()), expected, "{body}");
+        }
+        assert_eq!(count(records(100, 1).as_bytes()), 100);
+        assert_eq!(count(alert(4_900, 1).as_bytes()), 1);
     }
 }

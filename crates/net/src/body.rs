@@ -87,11 +87,6 @@ impl Framing {
         matches!(self, Framing::Length(0) | Framing::Chunked(Chunked::Over))
     }
 
-    /// Whether the length is not known beforehand.
-    pub fn is_chunked(&self) -> bool {
-        matches!(self, Framing::Chunked(_))
-    }
-
     /// The bytes that are left, as far as that is known: of chunks, none but those of the current one.
     pub fn rest(&self) -> usize {
         match self {

@@ -28,6 +28,8 @@ const HEADERS: usize = 64;
 const CONNECTION_BYTES: usize = 2_048;
 /// How much of a refused body is read before the connection closes, so that the client sees the answer.
 const LINGER_BYTES: usize = 1 << 20;
+/// The least room that is worth a read.
+const READ_AT_LEAST: usize = 2_048;
 /// A rest of a refused body up to this size is thrown away and the connection kept.
 const PASSED_OVER: usize = 65_536;
 /// How long a request waits for a page before it is answered 503.
@@ -301,12 +303,7 @@ impl Connection {
     async fn fill(&mut self, deadline: Instant) -> Result<(), End> {
         loop {
             timeout_at(deadline, self.stream.readable()).await.map_err(|_| End::Close)??;
-            if self.input.room() == 0 {
-                let page = self.input.account().lease(self.input.account().page_size());
-                let page =
-                    timeout_at(deadline, page).await.map_err(|_| End::Close)?.map_err(|_| End::Close)?;
-                self.input.grow_with(page);
-            }
+            self.make_room(deadline).await?;
             match self.stream.try_read(self.input.spare()) {
                 Ok(0) => return Err(End::Gone),
                 Ok(read) => {
@@ -317,6 +314,24 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Makes room to receive into. What was received and not consumed stays in one page, so that heads and the
+    /// lines of chunks always stand in one piece: when the page is nearly full its rest moves to a new one.
+    async fn make_room(&mut self, deadline: Instant) -> Result<(), End> {
+        if self.input.room() >= READ_AT_LEAST {
+            return Ok(());
+        }
+        let account = self.input.account().clone();
+        let mut fresh = Buf::new(&account);
+        fresh.grow_with(page(&account, deadline).await?);
+        let rest = self.input.front();
+        if rest.len() >= fresh.room() {
+            return Err(End::Close); // callers refuse what is that long before they ask for more
+        }
+        fresh.write(rest).map_err(|_| End::Full)?;
+        self.input = fresh;
+        Ok(())
     }
 
     /// Gives the page back if nothing is in it.
@@ -335,13 +350,12 @@ impl Connection {
     async fn request<S: Service>(&mut self, server: &Server<S>) -> Result<(), End> {
         let deadline = Instant::now() + server.limits.head;
         let request = loop {
-            self.one_piece().await?;
             match parse(self.input.front(), &server.service) {
                 Parsed::Head(request, size) => {
                     self.consume(size);
                     break request;
                 }
-                Parsed::More if self.input.len() < HEAD_BYTES => self.fill(deadline).await?,
+                Parsed::More if self.input.len() < HEAD_BYTES - READ_AT_LEAST => self.fill(deadline).await?,
                 Parsed::More => {
                     return self.refuse(Answer::text(431, "error: the request's head is too long")).await;
                 }
@@ -351,6 +365,7 @@ impl Connection {
         let Request { begin, mut framing, expects_continue, keep_alive, head_only } = request;
         let answer = match begin {
             Begin::Answer(answer) => answer,
+            Begin::Body(_, limit) if framing.rest() > limit => too_large(limit),
             Begin::Body(body, limit) => {
                 if expects_continue && self.input.is_empty() {
                     self.write(b"HTTP/1.1 100 Continue\r\n\r\n", Instant::now() + server.limits.idle).await?;
@@ -360,10 +375,11 @@ impl Connection {
             }
         };
         // A small rest of a refused body is passed over, so that the connection can go on.
-        if !framing.is_over()
-            && (framing.rest() > PASSED_OVER || expects_continue || !self.pass_over(&mut framing).await?)
-        {
-            return self.refuse(answer).await;
+        if !framing.is_over() {
+            let short = framing.rest() <= PASSED_OVER && !expects_continue;
+            if !short || !self.pass_over(&mut framing).await.unwrap_or(false) {
+                return self.refuse(answer).await;
+            }
         }
         let close = answer.close || !keep_alive;
         self.answer(&answer, close, head_only).await?;
@@ -394,25 +410,6 @@ impl Connection {
         Ok(false)
     }
 
-    /// Brings the bytes at hand into one page, so that a head can be parsed.
-    async fn one_piece(&mut self) -> Result<(), End> {
-        if self.input.front().len() == self.input.len() {
-            return Ok(());
-        }
-        let account = self.input.account().clone();
-        let mut whole = Buf::new(&account);
-        whole.grow_with(page(&account, Instant::now() + PAGE_WAIT).await?);
-        // Pages are at least as long as a head: what does not fit is body, and stays behind.
-        if self.input.len() > whole.room() {
-            return Ok(());
-        }
-        for page in self.input.pages() {
-            whole.write(page).map_err(|_| End::Close)?;
-        }
-        self.input = whole;
-        Ok(())
-    }
-
     /// Feeds the body to `body` as it arrives and returns its answer, or the refusal; `framing` then stands
     /// where the body was left.
     async fn body<B: Body>(
@@ -422,9 +419,6 @@ impl Connection {
         limit: usize,
         limits: &Limits,
     ) -> Result<Answer, End> {
-        if framing.rest() > limit && !framing.is_chunked() {
-            return Ok(too_large(limit));
-        }
         let deadline = Instant::now() + limits.body;
         let mut received = 0;
         loop {

@@ -47,9 +47,10 @@ impl Connection {
         Ok(Connection { stream, reader: Reader::new(Side::Answers), request: None })
     }
 
-    /// Begins a request; [`Connection::step`] sends it.
-    pub fn begin(&mut self, now: Instant) {
+    /// Begins a request: sends as much of it as goes without waiting. Its answer is reported by the poll.
+    pub fn begin(&mut self, now: Instant, bytes: &[u8]) -> Step {
         self.request = Some(Request { begun: now, sent: 0 });
+        self.send(bytes).map_or_else(|error| Step::Failed(error.kind()), |()| Step::Blocked)
     }
 
     /// Since when an answer is waited for.

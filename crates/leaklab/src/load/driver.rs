@@ -149,16 +149,20 @@ impl<'a> Driver<'a> {
                 Err(error) => return self.fail(slot, error.kind()),
             }
         }
-        if let Some(connection) = &mut self.slots[slot] {
-            connection.begin(now);
-        }
-        self.step(slot);
+        let Some(connection) = &mut self.slots[slot] else { return };
+        let step = connection.begin(now, &self.request);
+        self.settle(slot, step);
     }
 
     fn step(&mut self, slot: usize) {
         // A token may be older than the connection that has its slot now; stepping it does no harm.
         let Some(connection) = &mut self.slots[slot] else { return };
-        match connection.step(&self.request, &mut self.buffer) {
+        let step = connection.step(&self.request, &mut self.buffer);
+        self.settle(slot, step);
+    }
+
+    fn settle(&mut self, slot: usize, step: Step) {
+        match step {
             Step::Blocked => {}
             Step::Answered(answer) => self.answered(slot, &answer),
             Step::Closed => self.slots[slot] = None,
@@ -180,8 +184,7 @@ impl<'a> Driver<'a> {
         if answer.last || self.plan.new_connections {
             self.slots[slot] = None;
         }
-        // Always by way of the loop where there is no pause either, so that no connection starves another:
-        // the kernel reports each in turn, but a server faster than this loop would keep one busy for ever.
+        // By way of the loop even without a pause: every connection that has an answer is served first.
         self.pauses.push(Reverse((now + self.plan.delay, slot)));
     }
 

@@ -88,7 +88,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answered: u64 = self.answers.values().sum();
         let Latency { p50, p90, p99, max } = self.latency;
-        writeln!(f, "requests   {} in {:.2} s over {} connections", self.requests, self.seconds, self.connections)?;
+        writeln!(
+            f,
+            "requests   {} in {:.2} s over {} connections",
+            self.requests, self.seconds, self.connections
+        )?;
         for (status, count) in &self.answers {
             writeln!(f, "  {status}      {count}")?;
         }

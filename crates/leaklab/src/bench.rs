@@ -1,0 +1,3 @@
+pub fn command(_: &mut lexopt::Parser) -> Result<(), String> {
+    Ok(())
+}
