@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use budget::Account;
-use event::{Corrupt, Cursor, Entry, Events, Pattern, Record, Tag, Window, Writer};
+use event::{Corrupt, Cursor, Entry, Events, Pattern, Record, SPARE_ENTRIES, Tag, Window, Writer};
 
 use crate::emit::{PATIENCE, Refused, page};
 use tokio::time::{Instant, timeout_at};
@@ -108,6 +108,7 @@ impl Stage {
 struct Extent<'a> {
     records: Vec<Piece<'a>>,
     bytes: usize,
+    /// Entries of all records, and the spare ones that each gets.
     entries: usize,
     /// Bytes that must be copied because their record lies over a page end.
     copied: usize,
@@ -136,7 +137,7 @@ impl<'a> Extent<'a> {
             if extent.entries + entries > WINDOW_ENTRIES && !extent.records.is_empty() {
                 break;
             }
-            extent.entries += entries;
+            extent.entries += entries + SPARE_ENTRIES;
             let start = cursor.clone();
             let piece = match cursor.whole()? {
                 Some(bytes) => Piece::Page(bytes),

@@ -24,5 +24,5 @@ pub use chunk::{Chunk, Events};
 pub use cursor::{Corrupt, Cursor, Token};
 pub use tag::{Pattern, Tag};
 pub use time::EventTime;
-pub use window::{Entry, Raw, Record, Window};
+pub use window::{Entry, Raw, Record, SPARE_ENTRIES, Window};
 pub use writer::{WHOLE_STR, Writer};

@@ -65,6 +65,9 @@ pub struct Record<'a> {
     pub body: Vec<Entry<'a>>,
 }
 
+/// Entries that filters can add to a record before its list must be copied to a larger one.
+pub const SPARE_ENTRIES: usize = 16;
+
 const EMPTY_MAP: &[u8] = &[0x80];
 
 impl<'a> Record<'a> {
@@ -81,7 +84,7 @@ impl<'a> Record<'a> {
         if count > cursor.here().len() / 2 {
             return Err(Corrupt);
         }
-        let mut body = Vec::with_capacity(count);
+        let mut body = Vec::with_capacity(count + SPARE_ENTRIES);
         for _ in 0..count {
             let key = Raw::Page(cursor.whole()?.ok_or(Corrupt)?);
             let value = Raw::Page(cursor.whole()?.ok_or(Corrupt)?);

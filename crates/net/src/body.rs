@@ -27,6 +27,8 @@ pub enum Chunked {
     Trailer(usize),
     /// Behind the last trailer.
     Over,
+    /// Where the body ends is unknown: nothing behind it can be understood.
+    Broken,
 }
 
 /// What the bytes at hand are.
@@ -108,7 +110,13 @@ impl Framing {
                 *left -= size;
                 Ok(Piece::Data { skip: 0, size })
             }
-            Framing::Chunked(state) => state.next(bytes),
+            Framing::Chunked(state) => {
+                let piece = state.next(bytes);
+                if piece.is_err() {
+                    *state = Chunked::Broken;
+                }
+                piece
+            }
         }
     }
 }
@@ -144,6 +152,7 @@ impl Chunked {
                     };
                 }
                 Chunked::Over => return Ok(Piece::End { skip: at }),
+                Chunked::Broken => return Err("the chunks were not understood".to_owned()),
                 Chunked::Trailer(seen) => {
                     let Some(line) = line(rest)? else { return Ok(Piece::More { skip: at }) };
                     at += line.len() + 2;
@@ -229,5 +238,13 @@ mod tests {
             let answer = decode(text.as_bytes(), 100);
             assert!(answer.as_ref().is_err_and(|why| why != "incomplete"), "{text:?} gave {answer:?}");
         }
+    }
+
+    #[test]
+    fn after_an_error_no_end_is_ever_found() {
+        let text = format!("0\r\n{}\r\n", "name: value\r\n".repeat(500));
+        let mut framing = Framing::Chunked(Chunked::Size);
+        assert!(framing.next(text.as_bytes()).is_err());
+        assert!(framing.next(b"\r\n").is_err());
     }
 }

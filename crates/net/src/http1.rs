@@ -27,7 +27,7 @@ const HEADERS: usize = 64;
 /// What a connection costs beside its page: task, registration, service state. Leased while it is open.
 const CONNECTION_BYTES: usize = 2_048;
 /// How much of a refused body is read before the connection closes, so that the client sees the answer.
-const LINGER_BYTES: usize = 1 << 20;
+const LINGER_BYTES: usize = 16 << 20;
 /// The least room that is worth a read.
 const READ_AT_LEAST: usize = 2_048;
 /// A rest of a refused body up to this size is thrown away and the connection kept.
