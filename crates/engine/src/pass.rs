@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use budget::Account;
-use event::{Corrupt, Cursor, Entry, Events, Pattern, Record, SPARE_ENTRIES, Tag, Window, Writer};
+use event::{Corrupt, Cursor, Entry, Events, Pattern, Progress, Record, SPARE_ENTRIES, Tag, Window, Writer};
 
 use crate::emit::{PATIENCE, Refused, page};
 use tokio::time::{Instant, timeout_at};
@@ -79,8 +79,8 @@ impl Pass {
             stage.apply(tag, &mut window);
         }
         for record in &window.records {
-            while record.encode(writer).is_err() {
-                writer.abandon_record();
+            let mut progress = Progress::default();
+            while record.encode(writer, &mut progress).is_err() {
                 writer.prepay(page(writer.account(), deadline).await?);
             }
         }

@@ -25,4 +25,4 @@ pub use cursor::{Corrupt, Cursor, Token};
 pub use tag::{Pattern, Tag};
 pub use time::EventTime;
 pub use window::{Entry, Raw, Record, SPARE_ENTRIES, Window};
-pub use writer::{WHOLE_STR, Writer};
+pub use writer::{Progress, WHOLE_STR, Writer};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::EventTime;
 use crate::cursor::{Corrupt, Cursor, Token};
 use crate::msgpack::{map_header, put_str};
-use crate::writer::{WHOLE_STR, Writer};
+use crate::writer::{Progress, Writer};
 
 /// One msgpack value as bytes: in its page, or made by a filter.
 #[derive(Debug, Clone)]
@@ -93,25 +93,22 @@ impl<'a> Record<'a> {
         Ok(Record { time, metadata: Raw::Page(metadata), body })
     }
 
-    /// Writes the record.
+    /// Writes the record; see [`Writer::record`].
     ///
     /// # Errors
-    /// [`budget::Full`]: the record is then begun but not ended.
-    pub fn encode(&self, writer: &mut Writer) -> Result<(), budget::Full> {
-        writer.begin_record_with(self.time, self.metadata.bytes())?;
+    /// [`budget::Full`]: call again with the same progress when there is room.
+    pub fn encode(&self, writer: &mut Writer, progress: &mut Progress) -> Result<(), budget::Full> {
         let (header, size) = map_header(self.body.len());
-        writer.raw(&header[..size])?;
-        for entry in &self.body {
-            for bytes in [entry.key.bytes(), entry.value.bytes()] {
-                if bytes.len() <= WHOLE_STR {
-                    writer.raw(bytes)?;
-                } else {
-                    writer.piece(&mut { bytes })?;
-                }
+        let header = &header[..size];
+        let part = |index: usize| match index {
+            0 => Some(self.metadata.bytes()),
+            1 => Some(header),
+            _ => {
+                let entry = self.body.get((index - 2) / 2)?;
+                Some(if index % 2 == 0 { entry.key.bytes() } else { entry.value.bytes() })
             }
-        }
-        writer.end_record();
-        Ok(())
+        };
+        writer.record(self.time, part, progress)
     }
 
     /// The place of the first entry with this key.

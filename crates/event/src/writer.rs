@@ -21,6 +21,14 @@ pub struct Writer {
     records: usize,
 }
 
+/// How far [`Writer::record`] has come with a record.
+#[derive(Debug, Default)]
+pub struct Progress {
+    begun: bool,
+    part: usize,
+    bytes: usize,
+}
+
 /// A map, array or string whose size is not known yet.
 struct Open {
     header: Mark,
@@ -102,14 +110,32 @@ impl Writer {
         self.put(&head)
     }
 
-    /// Starts a record with the metadata given as msgpack. Unlike the others it cannot be called again after
-    /// [`Full`]: [`Writer::abandon_record`] comes first.
-    pub fn begin_record_with(&mut self, time: EventTime, metadata: &[u8]) -> Result<(), Full> {
-        self.ensure(12)?;
-        self.record = Some(self.buf.mark());
-        self.put(&[0x92, 0x92])?;
-        self.put(&time.to_msgpack())?;
-        self.piece(&mut { metadata })
+    /// Writes a whole record of which metadata and body are msgpack already: `part` gives their bytes, piece by
+    /// piece, until it has no more. After [`Full`] the same call goes on where `progress` stands; nothing that
+    /// was written is given up, so that a record of many pages is not begun again and again.
+    pub fn record<'a>(
+        &mut self,
+        time: EventTime,
+        part: impl Fn(usize) -> Option<&'a [u8]>,
+        progress: &mut Progress,
+    ) -> Result<(), Full> {
+        if !progress.begun {
+            self.ensure(12)?;
+            self.record = Some(self.buf.mark());
+            self.put(&[0x92, 0x92])?;
+            self.put(&time.to_msgpack())?;
+            progress.begun = true;
+        }
+        while let Some(bytes) = part(progress.part) {
+            let mut rest = &bytes[progress.bytes..];
+            let written = self.piece(&mut rest);
+            progress.bytes = bytes.len() - rest.len();
+            written?;
+            progress.part += 1;
+            progress.bytes = 0;
+        }
+        self.end_record();
+        Ok(())
     }
 
     /// Ends the record: it counts from now on.
@@ -268,7 +294,7 @@ impl Writer {
     }
 
     /// Forgets the record that was begun and not ended.
-    pub fn abandon_record(&mut self) {
+    fn abandon_record(&mut self) {
         self.open.clear();
         if let Some(record) = self.record.take() {
             self.buf.truncate(record);
@@ -401,6 +427,33 @@ mod tests {
             assert_eq!(values[1][1]["list"].as_array().map(Vec::len), Some(count));
             assert_eq!(values[2][1]["k"].as_str(), Some("after"));
         }
+    }
+
+    #[test]
+    fn a_record_of_many_pages_is_written_with_one_page_at_a_time() {
+        let account = account(32);
+        let held = account.try_lease(30 * 4096).unwrap();
+        let mut writer = Writer::new(&account);
+        let body = rmpv_text(60_000);
+        let mut progress = Progress::default();
+        let part = |index| [[0x80].as_slice(), &body].get(index).copied();
+        let mut held = Some(held);
+        let mut waits = 0;
+        while writer.record(EventTime::default(), part, &mut progress).is_err() {
+            let mut lease = held.take().unwrap();
+            lease.shrink_to(lease.bytes() - 4096);
+            held = Some(lease);
+            waits += 1;
+        }
+        assert!((10..20).contains(&waits), "each page was waited for once: {waits}");
+        let values = decode(&writer.finish());
+        assert_eq!(values[0][1].as_str().map(str::len), Some(60_000));
+    }
+
+    fn rmpv_text(size: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, &"x".repeat(size).into()).unwrap();
+        bytes
     }
 
     #[test]

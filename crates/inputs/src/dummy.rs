@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use budget::{Budget, Full, Share};
+use budget::{Budget, Share};
 use engine::emit::PATIENCE;
 use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
-use event::{EventTime, Writer};
+use event::{EventTime, Progress, Writer};
 use formats::json::{Step, Transcoder};
 use options::{Invalid, Kind, Options, Reader, Value};
 
@@ -151,8 +151,13 @@ impl Dummy {
         let time = self.options.time();
         let mut writer = Writer::new(out.account());
         for _ in 0..count {
-            while self.write(time, &mut writer).is_err() {
-                writer.abandon_record();
+            let mut progress = Progress::default();
+            let part = |index: usize| match index {
+                0 => Some(self.options.metadata.0.as_slice()),
+                1 => Some(self.options.dummy.0.as_slice()),
+                _ => None,
+            };
+            while writer.record(time, part, &mut progress).is_err() {
                 let deadline = tokio::time::Instant::now() + PATIENCE;
                 if let Ok(page) = out.page(deadline).await {
                     writer.prepay(page);
@@ -162,12 +167,5 @@ impl Dummy {
         if out.append(out.tag(), writer.finish()).await.is_err() {
             tracing::warn!("[input:dummy] {count} records were dropped: no memory left for them");
         }
-    }
-
-    fn write(&self, time: EventTime, writer: &mut Writer) -> Result<(), Full> {
-        writer.begin_record_with(time, &self.options.metadata.0)?;
-        writer.piece(&mut self.options.dummy.0.as_slice())?;
-        writer.end_record();
-        Ok(())
     }
 }

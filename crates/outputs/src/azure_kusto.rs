@@ -15,12 +15,15 @@
 //! A record becomes one line of JSON,
 //! `{"timestamp":"2026-11-23T20:35:46.123Z","tag":"app.log","log":{...}}`, so the table wants the columns
 //! `timestamp:datetime`, `tag:string` and `log:dynamic`, or a JSON mapping named by
-//! `ingestion_mapping_reference`. The lines of a batch are compressed into one blob; a message in a queue of the
-//! cluster then names the blob, and from there the cluster ingests it, by default within five minutes.
+//! `ingestion_mapping_reference`. The lines of a batch are compressed into one blob, which is stored block by
+//! block as it is written; a message in a queue of the cluster then names the blob, and from there the cluster
+//! ingests it, by default within five minutes.
 //!
-//! A batch is delivered when the queue has accepted the message. Delivery is at least once: the name of the
-//! blob and the id of the message follow from the batch, so that trying again stores no second blob, but a
-//! message whose acceptance was not heard of may be posted twice.
+//! A batch is delivered when the queue has accepted the message. Delivery is at least once: a message whose
+//! acceptance was not heard of may be posted twice. The name of the blob and the id of the message follow from
+//! the batch. Each try of a batch turns to the next container and queue, so that one that is out of order holds
+//! up nothing; when a blob was stored but the answer was not heard of, it therefore stays behind in the first
+//! container, where no message names it, while the one in the next container is ingested.
 //!
 //! Nothing is dropped for a missing permission, database or table: the batch is held and tried again until
 //! somebody has put it right. What the cluster finds wrong after it has taken the message (a table that does not
@@ -32,7 +35,6 @@
 
 use std::sync::Arc;
 
-use budget::{Account, Share};
 use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Setup};
 use net::client::{Client, NetOptions, Settings, Tls, TrustOptions};
 use options::{Choice, Options, Period, Reader, Secret};
@@ -46,8 +48,7 @@ mod storage;
 mod transport;
 mod upload;
 
-use crate::payload::GZIP_STATE;
-use crate::rows::BLOCK;
+use crate::payload::Slots;
 use identity::Identity;
 use lines::Lines;
 use resources::Directory;
@@ -64,20 +65,16 @@ pub static DEF: OutputDef = OutputDef {
 /// Batches on their way at a time: one is compressed while the other waits for the network.
 const CONCURRENCY: usize = 2;
 
-/// Bytes of records in one blob. Fewer, larger blobs are what the cluster likes; what bounds them here is
-/// [`BLOB_PAGES`].
-const BATCH_BYTES: usize = 6_000_000;
+/// Bytes of records in one blob. Fewer, larger blobs are what the cluster likes; their size costs
+/// no memory beyond the records', because a blob is stored block by block.
+const BATCH_BYTES: usize = 16_000_000;
 
-/// Bytes of compressed lines that are set aside for one blob.
-///
-/// 6 MB of records are about 9 MB of lines. A service's log with a random id in each record compresses to a
-/// twelfth of that, 0.8 MB (measured by a test in `lines`); plainer logs to half as much. What compresses less
-/// well takes more pages from the common room of the budget; when there are none the batch is split, until its
-/// blob fits. A single record that does not fit is held until there is room.
-const BLOB_PAGES: usize = 1 << 20;
+/// Bytes of one block of a blob, which are set aside for each upload. A blob that is not larger is stored with
+/// one request, any other one with a request for each block and one for their list.
+const BLOB_BLOCK: usize = 1 << 20;
 
-/// What one upload may need, and always gets: the block that text passes through, the compressor and the blob.
-const UPLOAD: usize = BLOCK + GZIP_STATE + BLOB_PAGES;
+/// The accounts of the uploads.
+const UPLOADS: [&str; CONCURRENCY] = ["upload.0", "upload.1"];
 
 #[derive(Debug, Options)]
 #[options(check = KustoOptions::check)]
@@ -181,7 +178,7 @@ fn endpoint(text: &str) -> Result<String, String> {
 
 /// What all lanes share.
 struct Kusto {
-    account: Account,
+    slots: Slots,
     lines: Lines,
     directory: Directory,
     target: Target,
@@ -209,12 +206,12 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
     let identity = Identity::new(&setup.name, &options, &endpoint, control.clone())
         .map_err(|refused| reader.refuse(refused.option, refused.what, None))
         .ok()?;
-    let share = Share { guaranteed: CONCURRENCY * UPLOAD, max: usize::MAX };
-    let account = setup.account("uploads", share, reader)?;
+    let lines = Lines::new(&options, setup.escape_unicode);
+    let slots = Slots::open(&UPLOADS, BLOB_BLOCK, lines.gzip(), setup, reader)?;
     let interval = options.ingestion_resources_refresh_interval.0;
     Some(Arc::new(Kusto {
-        account,
-        lines: Lines::new(&options, setup.escape_unicode),
+        slots,
+        lines,
         directory: Directory::new(&setup.name, endpoint, control, identity, interval),
         target: Target::new(&options),
         uploaded: Uploaded::default(),
@@ -224,7 +221,7 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
 
 impl Output for Kusto {
     fn drive(&self) -> Drive {
-        // A lane, because compressing eight megabytes would hold up the core thread for a tenth of a second.
+        // A lane, because compressing sixteen megabytes takes some tenths of a second of the core thread.
         Drive { lanes: 1, concurrency: CONCURRENCY, batch_bytes: BATCH_BYTES, batch_chunks: 1024 }
     }
 

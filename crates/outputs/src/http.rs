@@ -27,17 +27,21 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use budget::{Account, Buf, Share};
+use budget::Full;
 use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Setup};
+use event::{Corrupt, Cursor};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use net::client::{Body, Client, Error, NetOptions, Settings, Tls, TlsOptions};
 use options::{Choice, Options, Period, Reader, Secret, Words};
 
-use crate::payload::{GZIP_STATE, Payload, copy_record, unwritten};
+use crate::payload::{Encoder, PATIENCE, Slot, Slots, unwritten};
 use crate::retry_after::retry_after;
-use crate::rows::{BLOCK, Dated, Failed, Layout, Rows};
+use crate::rows::{self, Dated, Failed, Form, Layout};
 use crate::stdout::DateOptions;
+use stream::Stream;
+
+mod stream;
 
 /// The `http` output.
 pub static DEF: OutputDef =
@@ -46,9 +50,12 @@ pub static DEF: OutputDef =
 /// Requests at a time: Fluent Bit's two workers, on one thread.
 const CONCURRENCY: usize = 2;
 
-/// Bytes that are set aside for one body. A chunk of 2 MB has some 2.5 MB as JSON; what goes beyond these bytes
-/// comes from the common room of the budget, and when there is none the chunk is sent in halves.
+/// Bytes of pages that are set aside for each request. A body that fits is written once and sent from there. A
+/// larger one is written twice: first to learn its length, then as it is sent, block by block.
 const BODY_PAGES: usize = 512 << 10;
+
+/// The accounts of the requests.
+const BODIES: [&str; CONCURRENCY] = ["body.0", "body.1"];
 
 /// Effort of the compression: gzip's own default.
 const GZIP_LEVEL: u32 = 6;
@@ -181,16 +188,14 @@ impl HttpOptions {
 }
 
 struct Http {
-    account: Account,
+    slots: Slots,
     settings: Settings,
     method: Method,
     url: Uri,
     headers: HeaderMap,
     header_tag: Option<HeaderName>,
-    /// `None` is msgpack, as it lies.
-    records: Option<Dated>,
+    records: Records,
     escape_unicode: bool,
-    gzip: Option<u32>,
     log_answers: bool,
 }
 
@@ -211,12 +216,10 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
     settings.tls = tls?;
     options.net.apply(&mut settings);
     let gzip = options.compress.map(|Compress::Gzip| GZIP_LEVEL);
-    let one = BLOCK + BODY_PAGES + if gzip.is_some() { GZIP_STATE } else { 0 };
-    let share = Share { guaranteed: CONCURRENCY * one, max: usize::MAX };
-    let account = setup.account("bodies", share, reader);
+    let slots = Slots::open(&BODIES, BODY_PAGES, gzip, setup, reader);
     let escape_unicode = setup.escape_unicode;
     Some(Arc::new(Http {
-        account: account?,
+        slots: slots?,
         settings,
         method: match options.http_method {
             HttpMethod::Post => Method::POST,
@@ -225,9 +228,8 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
         url: url?,
         headers: headers?,
         header_tag: header_tag?,
-        records: options.layout().map(|layout| options.date.records(layout, escape_unicode)),
+        records: Records(options.layout().map(|layout| options.date.records(layout, escape_unicode))),
         escape_unicode,
-        gzip,
         log_answers: options.log_response_payload,
     }))
 }
@@ -257,23 +259,92 @@ struct Lane {
 impl OutputLane for Lane {
     fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome> {
         Box::pin(async {
-            let body = match self.http.body(batch) {
-                Ok(body) => body,
-                Err(failed) => return unwritten(failed, batch),
-            };
-            match Box::pin(self.client.send(self.http.request(batch, body))).await {
-                Ok(response) => self.http.outcome(&response),
+            match Box::pin(self.deliver(batch)).await {
+                Ok(Ok(response)) => self.http.outcome(&response),
                 // Success, with more to say than anybody reads.
-                Err(Error::TooLarge { .. }) => Outcome::Done,
-                Err(error) => Outcome::Retry { after: None, why: error.to_string() },
+                Ok(Err(Error::TooLarge { .. })) => Outcome::Done,
+                Ok(Err(error)) => Outcome::Retry { after: None, why: error.to_string() },
+                Err(failed) => unwritten(failed, batch),
             }
         })
     }
 }
 
+/// What a request became.
+type Sent = Result<Response<bytes::Bytes>, Error>;
+
+impl Lane {
+    async fn deliver(&self, batch: &Batch) -> Result<Sent, Failed> {
+        let slot = self.http.slots.take()?;
+        let mut length = 0;
+        {
+            let mut encoder = self.http.encoder(batch, &slot)?;
+            while let Some(pages) = encoder.next(PATIENCE).await? {
+                if length == 0 && encoder.complete() {
+                    drop(encoder);
+                    let body = Body::pages(Arc::new(pages));
+                    return Ok(self.client.send(self.http.request(batch, body)).await);
+                }
+                length += pages.len() as u64;
+            }
+        }
+        self.stream(batch, &slot, length).await
+    }
+
+    /// Writes the body as it is sent.
+    async fn stream(&self, batch: &Batch, slot: &Slot<'_>, length: u64) -> Result<Sent, Failed> {
+        let (body, mut tries) = Stream::open(length);
+        let sent = self.client.send(self.http.request(batch, body));
+        let written = tries.write(|| Ok(self.http.encoder(batch, slot)?.by_page()));
+        tokio::select! {
+            biased;
+            sent = sent => Ok(sent),
+            failed = written => Err(failed),
+        }
+    }
+}
+
+/// The form of the body; `None` is msgpack, as it lies.
+struct Records(Option<Dated>);
+
+impl Form for Records {
+    fn opening(&self) -> &[u8] {
+        self.0.as_ref().map_or(b"", Form::opening)
+    }
+
+    fn closing(&self) -> &[u8] {
+        self.0.as_ref().map_or(b"", Form::closing)
+    }
+
+    fn head(
+        &self,
+        first: bool,
+        tag: &[u8],
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<rows::Body, Corrupt> {
+        match &self.0 {
+            Some(dated) => dated.head(first, tag, cursor, out),
+            None => {
+                let mut end = cursor.clone();
+                end.skip()?;
+                Ok(rows::Body::Copy(end.offset()))
+            }
+        }
+    }
+
+    fn tail(&self) -> &[u8] {
+        self.0.as_ref().map_or(b"", Form::tail)
+    }
+}
+
 impl Http {
-    fn request(&self, batch: &Batch, body: Buf) -> Request<Body> {
-        let mut request = Request::new(Body::pages(Arc::new(body)));
+    fn encoder<'a>(&'a self, batch: &'a Batch, slot: &Slot<'_>) -> Result<Encoder<'a, Records>, Full> {
+        slot.encoder(&self.records, batch, self.escape_unicode)
+    }
+
+    fn request(&self, batch: &Batch, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = self.headers.clone();
@@ -281,38 +352,6 @@ impl Http {
             request.headers_mut().insert(name, header_value(part.tag().as_str()));
         }
         request
-    }
-
-    fn body(&self, batch: &Batch) -> Result<Buf, Failed> {
-        let _block = self.account.try_lease(BLOCK)?;
-        let mut payload = Payload::new(&self.account, self.gzip)?;
-        match &self.records {
-            Some(records) => self.json(records, batch, &mut payload)?,
-            None => {
-                for part in &batch.parts {
-                    let mut cursor = part.cursor()?;
-                    for _ in 0..part.records() {
-                        copy_record(&mut cursor, &mut payload)?;
-                    }
-                }
-            }
-        }
-        Ok(payload.finish()?.0)
-    }
-
-    fn json(&self, records: &Dated, batch: &Batch, payload: &mut Payload) -> Result<(), Failed> {
-        let mut rows = Rows::new(self.escape_unicode);
-        let mut first = true;
-        rows.text(records.opening(), payload)?;
-        for part in &batch.parts {
-            let mut cursor = part.cursor()?;
-            for _ in 0..part.records() {
-                records.record(first, &mut cursor, &mut rows, payload)?;
-                first = false;
-            }
-        }
-        rows.text(records.closing(), payload)?;
-        rows.drain(payload).map_err(Failed::from)
     }
 
     /// See the table of the module.

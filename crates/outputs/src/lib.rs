@@ -5,7 +5,7 @@
 //! * [`null`]: for measuring, nowhere at all.
 //! * [`stdout`]: standard output.
 //!
-//! What they share: [`rows`] turns records into JSON text, [`payload`] gathers text in leased pages,
+//! What they share: [`rows`] turns records into text, [`payload`] makes it blocks that fit what is set aside,
 //! compressed or not, and [`retry_after`] reads when a server wants to be asked again.
 
 pub mod azure_kusto;

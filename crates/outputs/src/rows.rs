@@ -1,9 +1,11 @@
-//! Records to JSON text, block by block.
+//! Records to text, block by block.
 //!
-//! The text goes to a [`Sink`] whenever the block is full, so what is held is the block, whatever the size of
-//! a record or of a batch.
+//! [`Rows`] is pulled: it fills its block and stops, in the middle of a record if need be, until the text was
+//! taken. So what is held is the block, whatever the size of a record or of a batch, and whoever takes the text
+//! may wait between two blocks.
 
 use budget::Full;
+use engine::Part;
 use event::{Corrupt, Cursor, EventTime, Token};
 use formats::Block;
 use formats::json::{DateFormat, Printer, Progress, Style};
@@ -12,16 +14,10 @@ use formats::json::{DateFormat, Printer, Progress, Style};
 /// called once for dozens of records. Whoever opens [`Rows`] leases them.
 pub(crate) const BLOCK: usize = 16 << 10;
 
-/// Where text goes.
-pub(crate) trait Sink {
-    /// Takes text, all of it or none that counts: after an error nothing of the batch is used.
-    fn take(&mut self, text: &[u8]) -> Result<(), Full>;
-}
-
 /// Why a batch cannot become text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failed {
-    /// The sink has no room.
+    /// There is no room for it.
     Full,
     /// The bytes are no records.
     Corrupt,
@@ -39,58 +35,183 @@ impl From<Corrupt> for Failed {
     }
 }
 
-/// Writes JSON text.
-pub(crate) struct Rows {
-    printer: Printer,
-    block: Block,
-    /// The first byte of the block is not to be written: see [`Rows::members`].
-    skip: bool,
+/// How records stand in a text.
+pub(crate) trait Form {
+    /// What stands before the first record.
+    fn opening(&self) -> &[u8] {
+        b""
+    }
+
+    /// What stands behind the last record.
+    fn closing(&self) -> &[u8] {
+        b""
+    }
+
+    /// What [`Form::head`] is to get for each record with this tag.
+    fn tag(&self, _tag: &str) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Writes what stands before the body of the record at the cursor, and says what follows.
+    fn head(
+        &self,
+        first: bool,
+        tag: &[u8],
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Body, Corrupt>;
+
+    /// What stands behind the body of each record.
+    fn tail(&self) -> &[u8] {
+        b""
+    }
 }
 
-impl Rows {
-    pub(crate) fn new(escape_unicode: bool) -> Rows {
-        let printer = Printer::new(Style::Json { escape_unicode });
-        Rows { printer, block: Block::new(BLOCK), skip: false }
+/// What is written from the cursor on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// A value as JSON.
+    Value,
+    /// A map as JSON without its opening bracket, to go on in an object that is open.
+    Members,
+    /// The bytes as they lie, to this offset of the cursor.
+    Copy(usize),
+}
+
+/// What is to be done when the text that is at hand was written.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Record,
+    Body(Body),
+    End,
+}
+
+/// Writes records as text.
+pub(crate) struct Rows<'a, F> {
+    form: &'a F,
+    parts: std::slice::Iter<'a, Part>,
+    /// Where the part that is being read stands.
+    cursor: Cursor<'a>,
+    /// Records of it that are still to come.
+    left: usize,
+    tag: Vec<u8>,
+    first: bool,
+    /// Text that goes out before the stage goes on, and how much of it did.
+    text: Vec<u8>,
+    written: usize,
+    stage: Stage,
+    printer: Printer,
+    block: Block,
+    /// Bytes of the block that were taken.
+    taken: usize,
+}
+
+impl<'a, F: Form> Rows<'a, F> {
+    pub(crate) fn new(form: &'a F, parts: &'a [Part], escape_unicode: bool) -> Rows<'a, F> {
+        Rows {
+            form,
+            parts: parts.iter(),
+            cursor: Cursor::of(b""),
+            left: 0,
+            tag: Vec::new(),
+            first: true,
+            text: form.opening().to_vec(),
+            written: 0,
+            stage: Stage::Record,
+            printer: Printer::new(Style::Json { escape_unicode }),
+            block: Block::new(BLOCK),
+            taken: 0,
+        }
     }
 
-    /// Writes text as it is.
-    pub(crate) fn text(&mut self, mut text: &[u8], sink: &mut impl Sink) -> Result<(), Full> {
+    /// The text that was not taken yet; `None` at the end.
+    pub(crate) fn text(&mut self) -> Result<Option<&[u8]>, Corrupt> {
+        if self.taken == self.block.bytes().len() {
+            self.block.clear();
+            self.taken = 0;
+            self.fill()?;
+        }
+        let text = &self.block.bytes()[self.taken..];
+        Ok((!text.is_empty()).then_some(text))
+    }
+
+    /// So much of the text is dealt with.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+    }
+
+    /// Fills the block. It stays empty only when nothing is left.
+    fn fill(&mut self) -> Result<(), Corrupt> {
         loop {
-            self.block.write(&mut text);
-            if text.is_empty() {
+            let mut rest = &self.text[self.written..];
+            self.block.write(&mut rest);
+            self.written = self.text.len() - rest.len();
+            if !rest.is_empty() {
                 return Ok(());
             }
-            self.drain(sink)?;
+            match self.stage {
+                Stage::Record => self.record()?,
+                Stage::Body(body) => {
+                    if self.body(body)? == Progress::BlockFull {
+                        return Ok(());
+                    }
+                    self.say_tail();
+                }
+                Stage::End => return Ok(()),
+            }
         }
     }
 
-    /// Writes the next value of the cursor.
-    pub(crate) fn value(&mut self, cursor: &mut Cursor<'_>, sink: &mut impl Sink) -> Result<(), Failed> {
-        while self.printer.value(cursor, &mut self.block)? == Progress::BlockFull {
-            self.drain(sink)?;
+    /// Begins the next record, or the end.
+    fn record(&mut self) -> Result<(), Corrupt> {
+        self.text.clear();
+        self.written = 0;
+        while self.left == 0 {
+            let Some(part) = self.parts.next() else {
+                self.text.extend_from_slice(self.form.closing());
+                self.stage = Stage::End;
+                return Ok(());
+            };
+            self.cursor = part.cursor()?;
+            self.left = part.records();
+            self.tag = self.form.tag(part.tag().as_str());
         }
+        self.left -= 1;
+        let first = std::mem::replace(&mut self.first, false);
+        self.stage = Stage::Body(self.form.head(first, &self.tag, &mut self.cursor, &mut self.text)?);
         Ok(())
     }
 
-    /// Writes the next map of the cursor without its opening bracket, to go on in an object that is open.
-    pub(crate) fn members(&mut self, cursor: &mut Cursor<'_>, sink: &mut impl Sink) -> Result<(), Failed> {
-        if !matches!(cursor.clone().token()?, Token::Map(_)) {
-            return Err(Failed::Corrupt);
-        }
-        // The bracket becomes the first byte of the block, where it is easily left out.
-        self.drain(sink)?;
-        self.skip = true;
-        self.value(cursor, sink)
+    fn say_tail(&mut self) {
+        self.text.clear();
+        self.written = 0;
+        self.text.extend_from_slice(self.form.tail());
+        self.stage = Stage::Record;
     }
 
-    /// Hands over what is in the block. To be called at the end of a batch.
-    pub(crate) fn drain(&mut self, sink: &mut impl Sink) -> Result<(), Full> {
-        let text = self.block.bytes();
-        let skip = usize::from(self.skip && !text.is_empty());
-        let taken = sink.take(&text[skip..]);
-        self.skip &= text.is_empty();
-        self.block.clear();
-        taken
+    fn body(&mut self, body: Body) -> Result<Progress, Corrupt> {
+        match body {
+            Body::Value => self.printer.value(&mut self.cursor, &mut self.block),
+            // The bracket becomes the first byte of the block, where it is easily left out.
+            Body::Members if !self.block.is_empty() => Ok(Progress::BlockFull),
+            Body::Members => {
+                self.stage = Stage::Body(Body::Value);
+                let progress = self.printer.value(&mut self.cursor, &mut self.block)?;
+                self.taken = 1;
+                Ok(progress)
+            }
+            Body::Copy(end) => {
+                while self.cursor.offset() < end {
+                    let room = self.block.room();
+                    if room == 0 {
+                        return Ok(Progress::BlockFull);
+                    }
+                    let mut piece = self.cursor.piece(room.min(end - self.cursor.offset()))?;
+                    self.block.write(&mut piece);
+                }
+                Ok(Progress::Done)
+            }
+        }
     }
 }
 
@@ -100,22 +221,18 @@ pub(crate) fn json_string(text: &str, escape_unicode: bool) -> Vec<u8> {
     let mut packed = vec![0xdb];
     packed.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     packed.extend_from_slice(bytes);
-    let mut rows = Rows::new(escape_unicode);
-    let mut out = Plain(Vec::new());
-    // A string is a value, and a vector is never full.
-    let written = rows.value(&mut Cursor::of(&packed), &mut out);
-    debug_assert!(written.is_ok());
-    let drained = rows.drain(&mut out);
-    debug_assert!(drained.is_ok());
-    out.0
-}
-
-struct Plain(Vec<u8>);
-
-impl Sink for Plain {
-    fn take(&mut self, text: &[u8]) -> Result<(), Full> {
-        self.0.extend_from_slice(text);
-        Ok(())
+    let mut printer = Printer::new(Style::Json { escape_unicode });
+    let (mut block, mut out) = (Block::new(0), Vec::new());
+    let mut cursor = Cursor::of(&packed);
+    loop {
+        let progress = printer.value(&mut cursor, &mut block);
+        // A string is a value.
+        debug_assert!(progress.is_ok());
+        out.extend_from_slice(block.bytes());
+        block.clear();
+        if progress != Ok(Progress::BlockFull) {
+            return out;
+        }
     }
 }
 
@@ -152,47 +269,45 @@ impl Dated {
         Dated { layout, format, head, with_date: key.is_some() }
     }
 
-    /// What stands before the first record.
-    pub(crate) fn opening(&self) -> &'static [u8] {
-        if self.layout == Layout::Array { b"[" } else { b"" }
-    }
-
-    /// What stands behind the last record.
-    pub(crate) fn closing(&self) -> &'static [u8] {
-        if self.layout == Layout::Array { b"]" } else { b"" }
-    }
-
     /// Whether every record ends its line.
     pub(crate) fn ends_lines(&self) -> bool {
         self.layout == Layout::Lines
     }
+}
 
-    /// Writes the record at the cursor.
-    pub(crate) fn record(
+impl Form for Dated {
+    fn opening(&self) -> &[u8] {
+        if self.layout == Layout::Array { b"[" } else { b"" }
+    }
+
+    fn closing(&self) -> &[u8] {
+        if self.layout == Layout::Array { b"]" } else { b"" }
+    }
+
+    fn head(
         &self,
         first: bool,
+        _tag: &[u8],
         cursor: &mut Cursor<'_>,
-        rows: &mut Rows,
-        sink: &mut impl Sink,
-    ) -> Result<(), Failed> {
+        out: &mut Vec<u8>,
+    ) -> Result<Body, Corrupt> {
         let time = record_time(cursor)?;
+        let Token::Map(members) = cursor.clone().token()? else { return Err(Corrupt) };
         if self.layout == Layout::Array && !first {
-            rows.text(b",", sink)?;
+            out.push(b',');
         }
-        rows.text(&self.head, sink)?;
+        out.extend_from_slice(&self.head);
         if self.with_date {
-            let mut date = Vec::with_capacity(32);
-            self.format.write(time, &mut date);
-            if cursor.clone().token()? != Token::Map(0) {
-                date.push(b',');
+            self.format.write(time, out);
+            if members != 0 {
+                out.push(b',');
             }
-            rows.text(&date, sink)?;
         }
-        rows.members(cursor, sink)?;
-        if self.layout == Layout::Lines {
-            rows.text(b"\n", sink)?;
-        }
-        Ok(())
+        Ok(Body::Members)
+    }
+
+    fn tail(&self) -> &[u8] {
+        if self.layout == Layout::Lines { b"\n" } else { b"" }
     }
 }
 
@@ -208,63 +323,60 @@ pub(crate) fn record_time(cursor: &mut Cursor<'_>) -> Result<EventTime, Corrupt>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
-    /// `[[time, {}], body]` with the body as msgpack.
-    fn record(body: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0x92, 0x92];
-        bytes.extend(EventTime { seconds: 1_700_000_000, nanoseconds: 500_000_000 }.to_msgpack());
-        bytes.push(0x80);
-        bytes.extend_from_slice(body);
-        bytes
+    fn written(form: &impl Form, batch: &engine::Batch) -> Result<Vec<u8>, Corrupt> {
+        let (mut rows, mut out) = (Rows::new(form, &batch.parts, true), Vec::new());
+        while let Some(text) = rows.text()? {
+            // Taken in two pieces, as when a page ends in between.
+            let taken = text.len().div_ceil(2);
+            out.extend_from_slice(&text[..taken]);
+            rows.take(taken);
+        }
+        Ok(out)
     }
 
-    fn written(dated: &Dated, bodies: &[&[u8]]) -> Result<String, Failed> {
-        let (mut rows, mut out) = (Rows::new(true), Plain(Vec::new()));
-        rows.text(dated.opening(), &mut out)?;
-        for (at, body) in bodies.iter().enumerate() {
-            dated.record(at == 0, &mut Cursor::of(&record(body)), &mut rows, &mut out)?;
-        }
-        rows.text(dated.closing(), &mut out)?;
-        rows.drain(&mut out)?;
-        Ok(String::from_utf8(out.0).unwrap())
+    fn text(dated: &Dated, records: &[&str]) -> String {
+        String::from_utf8(written(dated, &testing::batch("t", records)).unwrap()).unwrap()
     }
 
     #[test]
     fn every_layout_has_the_exact_bytes_of_its_format() {
-        let bodies: [&[u8]; 2] = [b"\x81\xa1a\x01", b"\x80"];
+        let bodies = [r#"{"a":1}"#, "{}"];
         for (layout, expected) in [
-            (Layout::Array, r#"[{"date":1700000000.5,"a":1},{"date":1700000000.5}]"#),
-            (Layout::Lines, "{\"date\":1700000000.5,\"a\":1}\n{\"date\":1700000000.5}\n"),
-            (Layout::Stream, r#"{"date":1700000000.5,"a":1}{"date":1700000000.5}"#),
+            (Layout::Array, r#"[{"date":1700000000.123457,"a":1},{"date":1700000001.123457}]"#),
+            (Layout::Lines, "{\"date\":1700000000.123457,\"a\":1}\n{\"date\":1700000001.123457}\n"),
+            (Layout::Stream, r#"{"date":1700000000.123457,"a":1}{"date":1700000001.123457}"#),
         ] {
-            let dated = Dated::new(layout, Some("date"), DateFormat::Double, true);
-            assert_eq!(written(&dated, &bodies).unwrap(), expected);
+            assert_eq!(text(&Dated::new(layout, Some("date"), DateFormat::Double, true), &bodies), expected);
         }
         let dated = Dated::new(Layout::Lines, None, DateFormat::Double, true);
-        assert_eq!(written(&dated, &bodies).unwrap(), "{\"a\":1}\n{}\n");
+        assert_eq!(text(&dated, &bodies), "{\"a\":1}\n{}\n");
         let dated = Dated::new(Layout::Array, Some("date"), DateFormat::Double, true);
-        assert_eq!(written(&dated, &[]).unwrap(), "[]");
+        assert_eq!(text(&dated, &[]), "[]");
     }
 
     #[test]
     fn a_record_larger_than_the_block_comes_out_whole() {
-        let text = "x".repeat(3 * BLOCK);
-        let mut body = b"\x81\xa1a\xdb".to_vec();
-        body.extend_from_slice(&(text.len() as u32).to_be_bytes());
-        body.extend_from_slice(text.as_bytes());
+        let long = "x".repeat(3 * BLOCK);
         let dated = Dated::new(Layout::Lines, Some("d"), DateFormat::Epoch, true);
-        assert_eq!(written(&dated, &[&body]).unwrap(), format!("{{\"d\":1700000000,\"a\":\"{text}\"}}\n"));
+        let record = format!(r#"{{"a":"{long}"}}"#);
+        assert_eq!(text(&dated, &[&record]), format!("{{\"d\":1700000000,\"a\":\"{long}\"}}\n"));
     }
 
     #[test]
-    fn a_key_is_escaped_as_any_string() {
+    fn a_key_is_escaped_as_any_string_however_long() {
         assert_eq!(json_string("a\"\u{e9}", true), b"\"a\\\"\\u00e9\"");
         assert_eq!(json_string("\u{e9}", false), "\"\u{e9}\"".as_bytes());
+        let long = "k".repeat(BLOCK);
+        assert_eq!(json_string(&long, true), format!("\"{long}\"").as_bytes());
+        let dated = Dated::new(Layout::Lines, Some(&long), DateFormat::Epoch, true);
+        assert_eq!(text(&dated, &["{}"]), format!("{{\"{long}\":1700000000}}\n"));
     }
 
     #[test]
     fn a_body_that_is_no_map_is_refused() {
         let dated = Dated::new(Layout::Lines, Some("d"), DateFormat::Epoch, true);
-        assert_eq!(written(&dated, &[b"\x01"]), Err(Failed::Corrupt));
+        assert_eq!(written(&dated, &testing::batch("t", &["1"])), Err(Corrupt));
     }
 }

@@ -14,14 +14,16 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use budget::{Account, Full, Share};
+use budget::{Account, Share};
 use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Setup};
+use event::Corrupt;
 use formats::Block;
 use formats::json::{DateFormat, Progress};
 use formats::stdout::RecordLine;
 use options::{Choice, Options, Reader};
 
-use crate::rows::{BLOCK, Dated, Failed, Layout, Rows, Sink};
+use crate::payload::unwritten;
+use crate::rows::{BLOCK, Dated, Layout, Rows};
 
 /// The `stdout` output.
 pub static DEF: OutputDef = OutputDef {
@@ -133,7 +135,7 @@ impl OutputLane for Lane {
     fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome> {
         let outcome = match self.0.account.try_lease(BLOCK) {
             Ok(_lease) => self.0.print(batch, &mut std::io::stdout().lock()),
-            Err(full) => Outcome::Retry { after: None, why: full.to_string() },
+            Err(full) => unwritten(full.into(), batch),
         };
         Box::pin(std::future::ready(outcome))
     }
@@ -141,68 +143,66 @@ impl OutputLane for Lane {
 
 impl Stdout {
     fn print(&self, batch: &Batch, out: &mut impl Write) -> Outcome {
-        let mut printed = Printed { out, failed: None };
-        let result = match &self.records {
-            None => print_lines(batch, &mut printed),
-            Some(records) => self.print_json(records, batch, &mut printed),
+        let printed = match &self.records {
+            None => print_lines(batch, out),
+            Some(records) => self.print_json(records, batch, out),
         };
-        if result.is_ok() && printed.failed.is_none() {
-            printed.failed = printed.out.flush().err();
-        }
-        match (printed.failed, result) {
-            (Some(error), _) => {
+        match printed.and_then(|()| Ok(out.flush()?)) {
+            Ok(()) => Outcome::Done,
+            Err(Unprinted::Io(error)) => {
                 Outcome::Retry { after: None, why: format!("cannot write to standard output: {error}") }
             }
-            (None, Ok(())) => Outcome::Done,
             // What stands before the record is printed already, so the batch is not tried again.
-            (None, Err(_)) => Outcome::Reject { why: "a record is not valid msgpack".to_owned() },
+            Err(Unprinted::Corrupt) => Outcome::Reject { why: "a record is not valid msgpack".to_owned() },
         }
     }
 
-    fn print_json(&self, records: &Dated, batch: &Batch, out: &mut impl Sink) -> Result<(), Failed> {
-        let mut rows = Rows::new(self.escape_unicode);
+    fn print_json(&self, records: &Dated, batch: &Batch, out: &mut impl Write) -> Result<(), Unprinted> {
         for part in &batch.parts {
-            rows.text(records.opening(), out)?;
-            let mut cursor = part.cursor()?;
-            for at in 0..part.records() {
-                records.record(at == 0, &mut cursor, &mut rows, out)?;
+            let mut rows = Rows::new(records, std::slice::from_ref(part), self.escape_unicode);
+            while let Some(text) = rows.text()? {
+                out.write_all(text)?;
+                let taken = text.len();
+                rows.take(taken);
             }
-            rows.text(records.closing(), out)?;
             if !records.ends_lines() {
-                rows.text(b"\n", out)?;
+                out.write_all(b"\n")?;
             }
         }
-        rows.drain(out).map_err(Failed::from)
+        Ok(())
     }
 }
 
-fn print_lines(batch: &Batch, out: &mut impl Sink) -> Result<(), Failed> {
+fn print_lines(batch: &Batch, out: &mut impl Write) -> Result<(), Unprinted> {
     let (mut line, mut block) = (RecordLine::default(), Block::new(BLOCK));
     for part in &batch.parts {
         let mut cursor = part.cursor()?;
         for at in 0..part.records() {
             line.begin(at, part.tag().as_str(), &mut cursor)?;
             while line.write(&mut cursor, &mut block)? == Progress::BlockFull {
-                out.take(block.bytes())?;
+                out.write_all(block.bytes())?;
                 block.clear();
             }
         }
     }
-    out.take(block.bytes()).map_err(Failed::from)
+    Ok(out.write_all(block.bytes())?)
 }
 
-/// Standard output as a sink. It remembers what went wrong; a sink can only say that it is full.
-struct Printed<'a, W> {
-    out: &'a mut W,
-    failed: Option<std::io::Error>,
+/// Why a batch is not printed.
+enum Unprinted {
+    Io(std::io::Error),
+    Corrupt,
 }
 
-impl<W: Write> Sink for Printed<'_, W> {
-    fn take(&mut self, text: &[u8]) -> Result<(), Full> {
-        self.out.write_all(text).map_err(|error| {
-            self.failed = Some(error);
-            Full
-        })
+impl From<std::io::Error> for Unprinted {
+    fn from(error: std::io::Error) -> Unprinted {
+        Unprinted::Io(error)
+    }
+}
+
+impl From<Corrupt> for Unprinted {
+    fn from(_: Corrupt) -> Unprinted {
+        Unprinted::Corrupt
     }
 }
 
@@ -261,5 +261,22 @@ mod tests {
         let account = setup.budget.account("stdout.0", "text", Share::fixed(BLOCK)).unwrap();
         let stdout = Stdout { records: None, escape_unicode: true, account };
         assert!(matches!(stdout.print(&batch, &mut Closed), Outcome::Retry { .. }));
+    }
+
+    #[test]
+    fn a_batch_of_any_size_is_printed_with_one_block_while_others_hold_all_of_the_budget() {
+        let setup = testing::setup();
+        let account = setup.budget.account("stdout.0", "text", Share::fixed(BLOCK)).unwrap();
+        let options =
+            StdoutOptions::from_pairs(&[("format", "json_lines"), ("json_date_key", "off")]).unwrap();
+        let records = Some(options.date.records(Layout::Lines, true));
+        let stdout = Stdout { records, escape_unicode: true, account };
+        let _filled = testing::fill(&setup.budget);
+        for records in testing::unwieldy() {
+            let _block = stdout.account.try_lease(BLOCK).unwrap();
+            let mut out = Vec::new();
+            assert_eq!(stdout.print(&testing::batch_of(1, &records), &mut out), Outcome::Done);
+            assert!(out == records.iter().map(|record| format!("{record}\n")).collect::<String>().as_bytes());
+        }
     }
 }

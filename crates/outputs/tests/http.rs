@@ -183,18 +183,129 @@ async fn a_server_that_is_not_there_is_tried_again() {
     assert!(why.starts_with("cannot connect to 127.0.0.1:"), "{why}");
 }
 
+/// What the server is to get of these records.
+fn expected(format: &str, records: &[String]) -> Vec<u8> {
+    if format == "msgpack" {
+        let batch = common::batch_of(1, records);
+        let mut cursor = batch.parts[0].cursor().unwrap();
+        return cursor.copy(batch.bytes()).unwrap();
+    }
+    records.iter().map(|record| format!("{record}\n")).collect::<String>().into_bytes()
+}
+
 #[tokio::test]
-async fn a_chunk_without_room_is_split_and_pays_everything_back() {
-    let budget = budget::Budget::new(4 << 20, 65_536).unwrap();
-    let setup = engine::Setup { name: "http.0".to_owned(), budget, escape_unicode: true };
-    let (port, got) = server(200, None).await;
-    let lane = common::open(&outputs::http::DEF, &setup, &[("port", &port)]).unwrap().lane();
-    let record = format!(r#"{{"text":"{}"}}"#, "x".repeat(60_000));
-    let outcome = lane.flush(&batch("t", &vec![record.as_str(); 100])).await;
-    assert!(matches!(outcome, Outcome::Split { .. }), "{outcome:?}");
-    assert_eq!((setup.budget.stat().held, got.lock().unwrap().len()), (0, 0));
-    let outcome = lane.flush(&batch("t", &vec![record.as_str(); 20])).await;
+async fn a_body_of_any_size_is_sent_while_others_hold_all_of_the_budget() {
+    for pairs in [
+        [("format", "json_lines"), ("json_date_key", "off")].as_slice(),
+        &[("format", "json_lines"), ("json_date_key", "off"), ("compress", "gzip")],
+        &[("format", "msgpack")],
+    ] {
+        let (port, got) = server(200, None).await;
+        let setup = common::setup();
+        let output = common::open(&outputs::http::DEF, &setup, &[&[("port", &*port)], pairs].concat());
+        let lane = output.unwrap().lane();
+        let filled = common::fill(&setup.budget);
+        let records = common::unwieldy();
+        let [one, many] = [0, 1].map(|at| common::batch_of(at as u128, &records[at]));
+        let outcomes = tokio::join!(lane.flush(&one), lane.flush(&many));
+        assert_eq!(outcomes, (Outcome::Done, Outcome::Done), "{pairs:?}");
+        drop(filled);
+        assert_eq!(setup.budget.stat().held, 0, "{pairs:?}");
+        let mut got = got.lock().unwrap().clone();
+        got.sort_by_key(|got| std::cmp::Reverse(got.body.len()));
+        for (got, records) in got.iter().zip(&records) {
+            assert_eq!(got.header("content-length"), got.body.len().to_string());
+            let gzip = got.header("content-encoding") == "gzip";
+            let body = if gzip { common::gunzip(&got.body) } else { got.body.clone() };
+            assert!(body == expected(pairs[0].1, records), "{pairs:?}");
+        }
+    }
+}
+
+/// A server that closes a connection after its first answer, without saying so.
+async fn forgetful_server() -> (String, Arc<Mutex<Vec<Got>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let got = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&got);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (all, answered) = (Arc::clone(&all), Arc::new(tokio::sync::Notify::new()));
+            let done = Arc::clone(&answered);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (all, done, before) = (Arc::clone(&all), Arc::clone(&done), all.lock().unwrap().len());
+                async move {
+                    if before == 1 {
+                        // In the middle of the body, on the connection of the first request.
+                        let mut body = request.into_body();
+                        body.frame().await.unwrap().unwrap();
+                        all.lock().unwrap().push(Got {
+                            line: String::new(),
+                            headers: HeaderMap::new(),
+                            body: Vec::new(),
+                        });
+                        done.notify_one();
+                        return std::future::pending().await;
+                    }
+                    answer(request, all, 200, None).await
+                }
+            });
+            tokio::spawn(async move {
+                let builder = hyper::server::conn::http1::Builder::new();
+                tokio::select! {
+                    _ended = builder.serve_connection(TokioIo::new(stream), service) => (),
+                    () = answered.notified() => (),
+                }
+            });
+        }
+    });
+    (port, got)
+}
+
+#[tokio::test]
+async fn a_large_body_is_written_anew_when_a_connection_breaks_in_the_middle_of_it() {
+    let (port, got) = forgetful_server().await;
+    let setup = common::setup();
+    let pairs = [("port", &*port), ("format", "json_lines"), ("json_date_key", "off"), ("compress", "gzip")];
+    let lane = common::open(&outputs::http::DEF, &setup, &pairs).unwrap().lane();
+    assert_eq!(lane.flush(&batch("t", &["{}"])).await, Outcome::Done);
+    let [records, _] = common::unwieldy();
+    let large = common::batch_of(2, &records);
+    let mut outcome = lane.flush(&large).await;
+    if let Outcome::Retry { .. } = outcome {
+        // How the break shows is a matter of the moment: as a failure to send, or as one to answer.
+        outcome = lane.flush(&large).await;
+    }
     assert_eq!(outcome, Outcome::Done);
+    let got = got.lock().unwrap();
+    assert!(common::gunzip(&got.last().unwrap().body) == expected("json_lines", &records));
+}
+
+#[tokio::test]
+async fn a_large_body_that_is_refused_before_its_end_pays_everything_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|_: Request<Incoming>| async {
+                Ok::<_, Infallible>(Response::builder().status(413).body(Full::<Bytes>::from("")).unwrap())
+            });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    let setup = common::setup();
+    let lane = common::open(&outputs::http::DEF, &setup, &[("port", &port)]).unwrap().lane();
+    let [one, many] = common::unwieldy().map(|records| common::batch_of(1, &records));
+    let _filled = common::fill(&setup.budget);
+    for batch in [&one, &many, &one, &many] {
+        // A server that closes while it is written to may be heard of only as a broken connection.
+        let outcome = lane.flush(batch).await;
+        let text = format!("{outcome:?}");
+        assert!(matches!(outcome, Outcome::Split { .. } | Outcome::Retry { .. }), "{text}");
+        assert!(!text.contains("set aside"), "{text}");
+    }
 }
 
 #[test]

@@ -321,3 +321,60 @@ async fn two_flushes_share_one_login() {
     assert_eq!(stats["requests"]["token"], 1, "{stats:#}");
     assert_eq!(stats["requests"]["mgmt"], 2, "{stats:#}");
 }
+
+#[tokio::test]
+async fn a_blob_of_any_size_is_stored_in_blocks_while_others_hold_all_of_the_budget() {
+    for compression in ["on", "off"] {
+        let world = World::new(|_| {}, &[("compression_enabled", compression)]);
+        let filled = common::fill(&world.setup.budget);
+        let records = common::unwieldy();
+        let [one, many] = [0, 1].map(|at| common::batch_of(at as u128, &records[at]));
+        let outcomes = tokio::join!(world.flush(&one), world.flush(&many));
+        assert_eq!(outcomes, (Outcome::Done, Outcome::Done));
+        drop(filled);
+        assert_eq!(world.setup.budget.stat().held, 0, "everything is paid back");
+        let mut rows = Vec::new();
+        for ingestion in world.ingestions(2).await {
+            assert_eq!(ingestion["status"], "Succeeded", "{ingestion:#}");
+            assert_eq!(ingestion["raw_data_size"], ingestion["uncompressed_bytes"], "{ingestion:#}");
+            rows.push(ingestion["rows"].as_u64().unwrap());
+        }
+        rows.sort_unstable();
+        assert_eq!(rows, [1, 10_000]);
+        let stats = world.ask("GET", "/local/stats", "", None).await;
+        assert!(stats["requests"]["blob"].as_u64().unwrap() >= 7, "{stats:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_breaks_off_at_any_block_is_stored_by_the_next_try_and_ingested_once() {
+    let [records, _] = common::unwieldy();
+    // Three blocks and their list.
+    for skip in 0..4 {
+        for fault in [json!({"status": 503}), json!({"truncate": true}), json!({"status": 413})] {
+            let world = World::new(|_| {}, &[]);
+            let batch = common::batch_of(5, &records);
+            let mut fault = fault;
+            fault["kind"] = json!("blob");
+            fault["skip"] = json!(skip);
+            world.fault(fault.clone()).await;
+            let outcome = world.flush(&batch).await;
+            assert_ne!(outcome, Outcome::Done, "{fault}");
+            assert_eq!(world.setup.budget.stat().held, 0, "{fault}");
+            assert_eq!(world.flush(&batch).await, Outcome::Done, "{fault}");
+            let ingestions = world.ingestions(1).await;
+            assert_eq!((ingestions.len(), &ingestions[0]["rows"]), (1, &json!(1)), "{fault}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signature_that_is_refused_at_any_block_is_replaced_within_the_same_flush() {
+    let [records, _] = common::unwieldy();
+    for skip in 0..4 {
+        let world = World::new(|_| {}, &[]);
+        world.fault(json!({"kind": "blob", "status": 403, "skip": skip})).await;
+        assert_eq!(world.flush(&common::batch_of(5, &records)).await, Outcome::Done, "{skip}");
+        assert_eq!(world.ingestions(1).await[0]["status"], "Succeeded", "{skip}");
+    }
+}

@@ -7,6 +7,7 @@
 //! | 403 | hold | hold | renew the resources, again | as blob |
 //! | 404, container or queue going away | hold | hold | renew the resources, again | as blob |
 //! | 409 `BlobAlreadyExists` | | | done | |
+//! | 400 `InvalidBlockList`, `InvalidBlobOrBlock` | | | again, from the first block | |
 //! | 413 | hold | hold | split | hold |
 //! | any other 3xx, 4xx | hold | hold | hold | hold |
 //!
@@ -145,6 +146,12 @@ impl Fault {
             409 if self.code == "BlobAlreadyExists" && self.step == Step::Blob => Verdict::Done,
             413 if self.step == Step::Blob => Verdict::Split,
             400 if self.code == "Md5Mismatch" => Verdict::Again,
+            // The blocks were dropped meanwhile, as they are when their list was accepted and nobody heard of it.
+            400 if self.step == Step::Blob
+                && ["InvalidBlockList", "InvalidBlobOrBlock"].contains(&&*self.code) =>
+            {
+                Verdict::Again
+            }
             401 | 403 | 404 | 409 if storage => Verdict::NewResources,
             _ => Verdict::Hold,
         }

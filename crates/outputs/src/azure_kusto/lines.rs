@@ -1,18 +1,13 @@
 //! Records to the lines of a blob.
 
-use std::sync::Arc;
-
-use budget::{Account, Buf};
+use budget::Full;
 use engine::Batch;
-use event::Cursor;
+use event::{Corrupt, Cursor};
 use formats::json::iso_millis;
 
 use super::KustoOptions;
-use crate::payload::Payload;
-use crate::rows::{BLOCK, Failed, Rows, Sink, json_string, record_time};
-
-/// Bytes of lines after which others on the thread get their turn: about a millisecond of compressing.
-const TURN: u64 = 128 << 10;
+use crate::payload::{Encoder, Slot};
+use crate::rows::{Body, Form, json_string, record_time};
 
 /// The form of a line: `{"timestamp":"...","tag":"...","log":{...}}`.
 pub(super) struct Lines {
@@ -25,15 +20,6 @@ pub(super) struct Lines {
     tag: Option<Vec<u8>>,
     /// `"log":`
     log: Vec<u8>,
-}
-
-/// A batch as the body of a blob.
-#[derive(Debug)]
-pub(super) struct Blob {
-    /// What is stored.
-    pub(super) pages: Arc<Buf>,
-    /// Bytes of the lines before compression.
-    pub(super) raw: u64,
 }
 
 impl Lines {
@@ -54,59 +40,60 @@ impl Lines {
         if self.gzip.is_some() { "json.gz" } else { "json" }
     }
 
-    /// Writes a batch. The block and the compressor are leased from `account`, and so are the pages.
-    pub(super) async fn blob(&self, batch: &Batch, account: &Account) -> Result<Blob, Failed> {
-        let _block = account.try_lease(BLOCK)?;
-        let mut rows = Rows::new(self.escape_unicode);
-        let mut payload = Payload::new(account, self.gzip)?;
-        let mut turn = TURN;
-        for part in &batch.parts {
-            let tag = json_string(part.tag().as_str(), self.escape_unicode);
-            let mut cursor = part.cursor()?;
-            for _ in 0..part.records() {
-                self.line(&tag, &mut cursor, &mut rows, &mut payload)?;
-                if payload.raw() >= turn {
-                    turn = payload.raw() + TURN;
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
-        rows.drain(&mut payload)?;
-        let (pages, raw) = payload.finish()?;
-        Ok(Blob { pages: Arc::new(pages), raw })
+    /// The level of gzip, if the lines are compressed.
+    pub(super) fn gzip(&self) -> Option<u32> {
+        self.gzip
     }
 
-    fn line(
+    /// Begins to write a batch as a blob.
+    pub(super) fn encoder<'a>(
+        &'a self,
+        batch: &'a Batch,
+        slot: &Slot<'_>,
+    ) -> Result<Encoder<'a, Lines>, Full> {
+        slot.encoder(self, batch, self.escape_unicode)
+    }
+}
+
+impl Form for Lines {
+    fn tag(&self, tag: &str) -> Vec<u8> {
+        json_string(tag, self.escape_unicode)
+    }
+
+    fn head(
         &self,
+        _first: bool,
         tag: &[u8],
         cursor: &mut Cursor<'_>,
-        rows: &mut Rows,
-        out: &mut impl Sink,
-    ) -> Result<(), Failed> {
+        out: &mut Vec<u8>,
+    ) -> Result<Body, Corrupt> {
         let time = record_time(cursor)?;
         if let Some(head) = &self.time {
-            rows.text(head, out)?;
-            rows.text(&iso_millis(time), out)?;
-            rows.text(b"\",", out)?;
+            out.extend_from_slice(head);
+            out.extend_from_slice(&iso_millis(time));
+            out.extend_from_slice(b"\",");
         } else {
-            rows.text(b"{", out)?;
+            out.push(b'{');
         }
         if let Some(key) = &self.tag {
-            rows.text(key, out)?;
-            rows.text(tag, out)?;
-            rows.text(b",", out)?;
+            out.extend_from_slice(key);
+            out.extend_from_slice(tag);
+            out.push(b',');
         }
-        rows.text(&self.log, out)?;
-        rows.value(cursor, out)?;
-        Ok(rows.text(b"}\n", out)?)
+        out.extend_from_slice(&self.log);
+        Ok(Body::Value)
+    }
+
+    fn tail(&self) -> &[u8] {
+        b"}\n"
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::{PATIENCE, Slots};
     use crate::testing;
-    use budget::Share;
     use options::Options as _;
 
     fn options(pairs: &[(&str, &str)]) -> KustoOptions {
@@ -122,10 +109,14 @@ mod tests {
     }
 
     async fn written(pairs: &[(&str, &str)], escape_unicode: bool) -> (Vec<u8>, u64) {
-        let account = testing::setup().budget.account("kusto.0", "uploads", Share::COMMON).unwrap();
+        let lines = Lines::new(&options(pairs), escape_unicode);
+        let slots = Slots::one(1 << 20, lines.gzip);
+        let slot = slots.take().unwrap();
         let batch = testing::batch("app \u{e9}", &[r#"{"level":"info","n":1}"#, "{}"]);
-        let blob = Lines::new(&options(pairs), escape_unicode).blob(&batch, &account).await.unwrap();
-        (blob.pages.to_vec(), blob.raw)
+        let mut encoder = lines.encoder(&batch, &slot).unwrap();
+        let blob = encoder.next(PATIENCE).await.unwrap().unwrap();
+        assert!(encoder.complete() && encoder.next(PATIENCE).await.unwrap().is_none());
+        (blob.to_vec(), encoder.raw())
     }
 
     #[tokio::test]
@@ -165,49 +156,5 @@ mod tests {
         let (compressed, raw_compressed) = written(&[], true).await;
         assert_eq!(testing::gunzip(&compressed), plain);
         assert_eq!(raw, raw_compressed);
-    }
-
-    #[tokio::test]
-    async fn a_blob_that_has_no_room_is_full_and_pays_everything_back() {
-        let setup = testing::setup();
-        let account = setup.budget.account("kusto.0", "uploads", Share::at_most(BLOCK)).unwrap();
-        let batch = testing::batch("t", &["{}"]);
-        let failed = Lines::new(&options(&[]), true).blob(&batch, &account).await.unwrap_err();
-        assert_eq!((failed, account.held()), (Failed::Full, 0));
-    }
-
-    /// A service's log: times, levels, paths, ids and numbers, 160 bytes of msgpack each.
-    fn usual_log(count: u64) -> Vec<String> {
-        let mut state = 1u64;
-        let mut draw = move |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % below
-        };
-        let line = |_| {
-            let level = ["debug", "info", "info", "warn"][draw(4) as usize];
-            let path = ["/v1/orders", "/v1/carts", "/health", "/v2/users"][draw(4) as usize];
-            format!(
-                r#"{{"level":"{level}","logger":"shop.web.RequestLog","message":"GET {path}/{} took {} ms","trace":"{:016x}","pod":"shop-web-{}","namespace":"production","status":{}}}"#,
-                draw(100_000),
-                draw(900),
-                draw(u64::MAX),
-                draw(12),
-                200 + draw(3)
-            )
-        };
-        (0..count).map(line).collect()
-    }
-
-    #[tokio::test]
-    async fn a_full_batch_of_usual_logs_fits_into_what_is_set_aside() {
-        use super::super::{BATCH_BYTES, UPLOAD};
-        let setup = testing::setup();
-        let account = setup.budget.account("kusto.0", "uploads", Share::fixed(UPLOAD)).unwrap();
-        let records = usual_log(36_000);
-        let batch = testing::batch("app.log", &records.iter().map(String::as_str).collect::<Vec<_>>());
-        assert!((BATCH_BYTES * 9 / 10..BATCH_BYTES).contains(&batch.bytes()), "{} bytes", batch.bytes());
-        let blob = Lines::new(&options(&[]), true).blob(&batch, &account).await.unwrap();
-        let peak = setup.budget.accounts()[0].peak;
-        assert!(peak <= UPLOAD && blob.raw > batch.bytes() as u64, "{peak} bytes at the most");
     }
 }

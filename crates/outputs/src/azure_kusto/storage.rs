@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use azure_core::Bytes;
 use azure_core::http::{Body, NoFormat, RequestContent, Url};
-use azure_storage_blob::models::BlockBlobClientUploadOptions;
+use azure_storage_blob::models::{
+    BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList,
+};
 use azure_storage_blob::{BlockBlobClient, BlockBlobClientOptions};
 use azure_storage_queue::models::QueueMessage;
 use azure_storage_queue::{QueueClient, QueueClientOptions};
@@ -24,24 +26,60 @@ pub(super) fn blob_url(container: &Url, name: &str) -> Url {
     url
 }
 
-/// Stores a blob. One that is there already was stored by an earlier try, whose answer did not arrive.
-pub(super) async fn put(client: &Client, url: &Url, pages: Arc<Buf>) -> Result<(), Fault> {
-    let fault = |error: azure_core::Error| Fault::azure(Step::Blob, &error);
+/// What is stored with one request.
+pub(super) enum Piece {
+    /// A whole blob.
+    Whole(Arc<Buf>),
+    /// One block of a blob, by its number.
+    Block(u32, Arc<Buf>),
+    /// The list that makes a blob of so many blocks.
+    List(u32),
+}
+
+/// Stores a piece. A blob that is there already was stored by an earlier try, whose answer did not arrive.
+pub(super) async fn store(client: &Client, url: &Url, piece: &Piece) -> Result<(), Fault> {
     let options =
         BlockBlobClientOptions { client_options: transport::options(client.clone()), ..Default::default() };
+    let fault = |error: azure_core::Error| Fault::azure(Step::Blob, &error);
     let blob = BlockBlobClient::new(url.clone(), None, Some(options)).map_err(fault)?;
+    let stored = match piece {
+        Piece::Whole(pages) => put(&blob, pages).await,
+        Piece::Block(number, pages) => {
+            let bytes = pages.len() as u64;
+            blob.stage_block(&block_id(*number), bytes, content(pages), None).await.map(drop)
+        }
+        Piece::List(blocks) => commit(&blob, *blocks).await,
+    };
+    match stored.map_err(fault) {
+        Err(fault) if fault.verdict() == Verdict::Done => Ok(()),
+        result => result,
+    }
+}
+
+async fn put(blob: &BlockBlobClient, pages: &Arc<Buf>) -> azure_core::Result<()> {
     let upload = BlockBlobClientUploadOptions {
         // One partition: the whole body in one request.
         partition_size: NonZero::new(pages.len() as u64),
         ..BlockBlobClientUploadOptions::default().if_not_exists()
     };
-    let body = Body::SeekableStream(Box::new(Pages::new(pages)));
-    let content: RequestContent<Bytes, NoFormat> = body.into();
-    match blob.upload(content, Some(upload)).await.map_err(fault) {
-        Err(fault) if fault.verdict() == Verdict::Done => Ok(()),
-        Err(fault) => Err(fault),
-        Ok(_) => Ok(()),
-    }
+    blob.upload(content(pages), Some(upload)).await.map(drop)
+}
+
+async fn commit(blob: &BlockBlobClient, blocks: u32) -> azure_core::Result<()> {
+    let ids = (0..blocks).map(|number| block_id(number).to_vec()).collect();
+    let list = BlockLookupList { latest: Some(ids), ..Default::default() };
+    let options =
+        BlockBlobClientCommitBlockListOptions { if_none_match: Some("*".into()), ..Default::default() };
+    blob.commit_block_list(list.try_into()?, Some(options)).await.map(drop)
+}
+
+/// The id of a block. All of one blob must have the same length.
+fn block_id(number: u32) -> [u8; 4] {
+    number.to_be_bytes()
+}
+
+fn content(pages: &Arc<Buf>) -> RequestContent<Bytes, NoFormat> {
+    Body::SeekableStream(Box::new(Pages::new(Arc::clone(pages)))).into()
 }
 
 /// Posts a message.

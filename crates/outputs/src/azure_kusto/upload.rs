@@ -8,12 +8,11 @@ use engine::{Batch, Outcome};
 use net::client::Client;
 
 use super::fault::{Fault, Step, Verdict};
-use super::lines::Blob;
 use super::message::{Destination, Message};
 use super::resources::{Resources, place_of};
-use super::storage;
+use super::storage::{self, Piece};
 use super::{Kusto, KustoOptions};
-use crate::payload::unwritten;
+use crate::payload::{PATIENCE, unwritten};
 
 /// Blobs that are remembered between the tries of their batches. A batch that is forgotten is uploaded again,
 /// under the same name.
@@ -123,23 +122,48 @@ impl Way<'_> {
         self.resources.container_at(&stored.container).is_some().then_some(stored)
     }
 
+    /// Writes the batch and stores it, block by block: what is held is one block.
     async fn upload(&mut self) -> Result<Stored, Outcome> {
-        let written = self.kusto.lines.blob(self.batch, &self.kusto.account).await;
-        let blob = written.map_err(|failed| unwritten(failed, self.batch))?;
-        let stored = match self.put(&blob).await {
-            Err(fault) if fault.verdict() == Verdict::NewResources => {
-                self.replace_resources(&fault).await.map_err(|fault| fault.outcome())?;
-                self.put(&blob).await
-            }
-            result => result,
-        };
-        stored.map_err(|fault| fault.outcome())
+        let (kusto, batch) = (self.kusto, self.batch);
+        let no_block = |failed| unwritten(failed, batch);
+        let slot = kusto.slots.take().map_err(|full| no_block(full.into()))?;
+        let mut encoder = kusto.lines.encoder(batch, &slot).map_err(|full| no_block(full.into()))?;
+        let (mut place, mut blocks, mut whole) = (None, 0, false);
+        while let Some(pages) = encoder.next(PATIENCE).await.map_err(no_block)? {
+            whole = blocks == 0 && encoder.complete();
+            let pages = Arc::new(pages);
+            let piece = if whole { Piece::Whole(pages) } else { Piece::Block(blocks, pages) };
+            self.store(&mut place, &piece).await.map_err(|fault| fault.outcome())?;
+            blocks += 1;
+        }
+        if !whole {
+            self.store(&mut place, &Piece::List(blocks)).await.map_err(|fault| fault.outcome())?;
+        }
+        Ok(Stored { batch: batch.id, container: place.unwrap_or_default(), raw: encoder.raw() })
     }
 
-    async fn put(&self, blob: &Blob) -> Result<Stored, Fault> {
-        let container = self.resources.container(self.turn());
-        storage::put(self.client, &self.blob_url(container), Arc::clone(&blob.pages)).await?;
-        Ok(Stored { batch: self.batch.id, container: place_of(container), raw: blob.raw })
+    async fn store(&mut self, place: &mut Option<String>, piece: &Piece) -> Result<(), Fault> {
+        match self.store_once(place, piece).await {
+            Err(fault) if fault.verdict() == Verdict::NewResources => {
+                self.replace_resources(&fault).await?;
+                self.store_once(place, piece).await
+            }
+            result => result,
+        }
+    }
+
+    /// The first piece decides on the container; the others belong to it.
+    async fn store_once(&self, place: &mut Option<String>, piece: &Piece) -> Result<(), Fault> {
+        let container = match place {
+            None => self.resources.container(self.turn()),
+            Some(place) => self
+                .resources
+                .container_at(place)
+                .ok_or_else(|| Fault::local(Step::Blob, "its container is no longer in use"))?,
+        };
+        Box::pin(storage::store(self.client, &self.blob_url(container), piece)).await?;
+        *place = Some(place_of(container));
+        Ok(())
     }
 
     async fn post(&mut self, stored: &Stored) -> Result<(), Fault> {

@@ -5,15 +5,49 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
-use budget::{Budget, Share};
+use budget::{Budget, Lease, Share};
 use engine::{Batch, Output, OutputDef, Part, Setup};
 use event::{Chunk, EventTime, Tag, Writer};
 use options::{Entry, Pos, Reader, Section, Text};
+
+/// Hexadecimal digits that do not compress to less than half.
+pub fn random_hex(digits: usize) -> String {
+    let mut state = 1u64;
+    let mut text = String::with_capacity(digits + 16);
+    while text.len() < digits {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&format!("{:08x}", state >> 32));
+    }
+    text.truncate(digits);
+    text
+}
 
 /// A setup with a budget of its own.
 pub fn setup() -> Setup {
     let budget = Budget::new(64 << 20, 65_536).unwrap();
     Setup { name: "test.0".to_owned(), budget, escape_unicode: true }
+}
+
+/// Takes all of the budget that is not set aside.
+pub fn fill(budget: &Budget) -> Lease {
+    let stat = budget.stat();
+    let account = budget.account("in.0", "chunks", Share::COMMON).unwrap();
+    let lease = account.try_lease(stat.limit - stat.guaranteed).unwrap();
+    account.try_lease(1).unwrap_err();
+    lease
+}
+
+/// Records that hardly compress: one of four megabytes, and 2.2 megabytes of many.
+pub fn unwieldy() -> [Vec<String>; 2] {
+    let record = |digits: &str| format!(r#"{{"text":"{digits}"}}"#);
+    let many = random_hex(2_000_000);
+    let many = many.as_bytes().chunks(200).map(|digits| record(std::str::from_utf8(digits).unwrap()));
+    [vec![record(&random_hex(4_000_000))], many.collect()]
+}
+
+/// The same as a batch.
+pub fn batch_of(id: u128, records: &[String]) -> Batch {
+    batch_with_id(id, "app.log", &records.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// A batch of one chunk. The records are objects of JSON; their times count up from 1700000000.123456789.
@@ -29,7 +63,11 @@ pub fn batch_with_id(id: u128, tag: &str, records: &[&str]) -> Batch {
         writer.begin_record(EventTime { seconds, nanoseconds: 123_456_789 }).unwrap();
         let mut body = Vec::new();
         rmpv::encode::write_value(&mut body, &value(&serde_json::from_str(record).unwrap())).unwrap();
-        writer.raw(&body).unwrap();
+        // A small body stays in one page.
+        match body.len() {
+            ..4096 => writer.raw(&body).unwrap(),
+            _ => writer.piece(&mut body.as_slice()).unwrap(),
+        }
         writer.end_record();
     }
     let events = writer.finish();

@@ -24,6 +24,7 @@ fn every_answer_has_the_verdict_of_the_table() {
         (413, "RequestBodyTooLarge", [Hold, Hold, Split, Hold]),
         (400, "", [Hold; 4]),
         (400, "Md5Mismatch", [Again; 4]),
+        (400, "InvalidBlockList", [Hold, Hold, Again, Hold]),
         (400, "BadRequest_EntityNotFound", [Hold; 4]),
         (302, "", [Hold; 4]),
     ] {
