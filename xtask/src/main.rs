@@ -1,5 +1,6 @@
 //! `cargo x`: what developers and CI run.
 
+mod bench;
 mod quickstart;
 mod run;
 mod tools;
@@ -11,6 +12,7 @@ Usage: cargo x COMMAND
 
   quickstart   starts a local Kusto and weir, sends large payloads, and shows rows and memory
   test         every test; installs the tools that the tests drive, and says so
+  bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
   check        formatting and lints
   gate         check, then test
   fmt          formats the code
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["quickstart"] => quickstart::quickstart(),
         ["test", rest @ ..] => test(rest),
+        ["bench", rest @ ..] => bench::bench(rest),
         ["check"] => check(),
         ["gate"] => check().and_then(|()| test(&[])),
         ["fmt"] => run::cargo(&["fmt", "--all"]),

@@ -105,7 +105,7 @@ impl<'a> Record<'a> {
             1 => Some(header),
             _ => {
                 let entry = self.body.get((index - 2) / 2)?;
-                Some(if index % 2 == 0 { entry.key.bytes() } else { entry.value.bytes() })
+                Some(if index.is_multiple_of(2) { entry.key.bytes() } else { entry.value.bytes() })
             }
         };
         writer.record(self.time, part, progress)

@@ -1,3 +1,26 @@
-pub fn command(_: &mut lexopt::Parser) -> Result<(), String> {
-    Ok(())
-}
+//! Weir and its peers, measured side by side in one run: what `cargo x bench` does.
+//!
+//! In the order of the modules: `options` (the command line), `scenario` (what is measured), `agent` (who is
+//! measured), `config` (each agent's configuration for a scenario), `running` (starting one on its core),
+//! `sink` (where agents deliver to), `metrics` (what an agent says of itself), `measure` (one round), `rounds`
+//! (all of them), `sample` and `history` (what is kept), `summary` (medians and ratios), `table`, `chart` and
+//! `page` (how it is shown), `machine` (on what).
+
+mod agent;
+mod chart;
+mod config;
+mod history;
+mod machine;
+mod measure;
+mod metrics;
+mod options;
+mod page;
+mod rounds;
+mod running;
+mod sample;
+mod scenario;
+mod sink;
+mod summary;
+mod table;
+
+pub use options::command;

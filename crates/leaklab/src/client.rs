@@ -55,8 +55,12 @@ impl Connection {
             self.receive()?;
         };
         let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-        let status =
-            head.split(' ').nth(1).and_then(|text| text.parse().ok()).ok_or_else(|| wrong("no status"))?;
+        // The reason behind the status may be missing.
+        let status = head
+            .split_ascii_whitespace()
+            .nth(1)
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| wrong("no status"))?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
         let length: usize =
             length.map_or(Ok(0), |text| text.trim().parse()).map_err(|_| wrong("no length"))?;

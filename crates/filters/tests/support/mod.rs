@@ -53,7 +53,7 @@ pub fn run(filter: &mut dyn Filter, body: &Value) -> Option<Value> {
     assert_eq!(record.time, EventTime { seconds: 1, nanoseconds: 2 });
     let budget = Budget::new(4 << 20, 4096).unwrap();
     let mut writer = Writer::new(&budget.account("test", "x", budget::Share::COMMON).unwrap());
-    record.encode(&mut writer).unwrap();
+    record.encode(&mut writer, &mut event::Progress::default()).unwrap();
     let events = writer.finish();
     let (start, mut end) = (events.cursor(), events.cursor());
     end.skip().unwrap();

@@ -34,6 +34,7 @@ pub fn command(parser: &mut lexopt::Parser) -> Result<(), lexopt::Error> {
     let given = read(parser)?;
     let (hold, json) = (given.hold, given.json);
     let plan = plan(given)?;
+    crate::process::allow_descriptors().map_err(|error| format!("descriptors: {error}"))?;
     let terminal = std::io::stderr().is_terminal();
     let (outcome, held) = run(&plan, &mut |progress| show(progress, terminal))
         .map_err(|error| format!("{}: {error}", plan.target.address))?;

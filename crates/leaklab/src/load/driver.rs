@@ -21,6 +21,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const BUFFER: usize = 64 << 10;
 
 /// Connections that stay open until this is dropped.
+#[derive(Default)]
 pub struct Held(Vec<TcpStream>);
 
 impl Held {
@@ -93,7 +94,8 @@ impl<'a> Driver<'a> {
 
     fn begin(&mut self) {
         (self.begun, self.last_answer) = (Instant::now(), Instant::now());
-        for slot in 0..self.slots.len() {
+        let at_once = if self.plan.in_turn { 1 } else { self.slots.len() };
+        for slot in 0..at_once {
             self.send_next(slot);
         }
     }
@@ -185,7 +187,7 @@ impl<'a> Driver<'a> {
             self.slots[slot] = None;
         }
         // By way of the loop even without a pause: every connection that has an answer is served first.
-        self.pauses.push(Reverse((now + self.plan.delay, slot)));
+        self.pauses.push(Reverse((now + self.plan.delay, self.after(slot))));
     }
 
     fn fail(&mut self, slot: usize, reason: ErrorKind) {
@@ -193,7 +195,12 @@ impl<'a> Driver<'a> {
         self.slots[slot] = None;
         self.waiting -= 1;
         self.ended += 1;
-        self.pauses.push(Reverse((Instant::now() + BACKOFF, slot)));
+        self.pauses.push(Reverse((Instant::now() + BACKOFF, self.after(slot))));
+    }
+
+    /// The connection that sends when this one has its answer.
+    fn after(&self, slot: usize) -> usize {
+        if self.plan.in_turn { (slot + 1) % self.slots.len() } else { slot }
     }
 
     /// Ends requests that have waited too long.

@@ -56,6 +56,8 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// Pause of a connection between an answer and the next request.
     pub delay: Duration,
+    /// One request at a time in all, over each connection in turn.
+    pub in_turn: bool,
     /// A connection of its own for each request.
     pub new_connections: bool,
     /// Bodies in pieces, with no length.
@@ -75,6 +77,7 @@ impl Plan {
             requests: None,
             duration: None,
             delay: Duration::ZERO,
+            in_turn: false,
             new_connections: false,
             chunked: false,
             patience: Duration::from_secs(60),

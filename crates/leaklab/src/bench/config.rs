@@ -1,0 +1,196 @@
+//! Each agent's configuration for a scenario, as its own documentation has it.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use super::agent::Kind;
+use super::scenario::Route;
+
+/// The memory that weir gets. The peers have no such setting.
+pub const MEMORY_LIMIT: &str = "64M";
+/// Bodies up to this are taken without a setting by all.
+const BODY: usize = 4 << 20;
+
+/// What a configuration needs to know.
+pub struct Setting<'a> {
+    /// Port of the input.
+    pub input: u16,
+    /// Port of the agent's own metrics.
+    pub admin: u16,
+    /// Bytes of a body.
+    pub body: usize,
+    pub route: Route,
+    /// Port of the server behind [`Route::Http`].
+    pub sink: u16,
+    /// What kusto-local says of itself, behind [`Route::Kusto`].
+    pub kusto: &'a HashMap<String, String>,
+}
+
+/// Whether an agent can be pointed at where a route leads: others know only the real login service of Azure.
+pub fn can(kind: Kind, route: Route) -> bool {
+    route != Route::Kusto || kind == Kind::Weir
+}
+
+/// The text of a configuration.
+pub fn text(kind: Kind, setting: &Setting<'_>) -> String {
+    match kind {
+        Kind::Weir | Kind::FluentBit => classic(kind, setting),
+        Kind::Vector => vector(setting),
+    }
+}
+
+/// Weir reads Fluent Bit's format, so both get the same text, but for the limit that only weir has.
+fn classic(kind: Kind, setting: &Setting<'_>) -> String {
+    let Setting { input, admin, body, .. } = setting;
+    let mut text = format!(
+        "[SERVICE]\n    flush        1\n    grace        1\n    log_level    warn\n    http_server  on\n    \
+         http_listen  127.0.0.1\n    http_port    {admin}\n"
+    );
+    if kind == Kind::Weir {
+        section(&mut text, "", &[("memory_limit", MEMORY_LIMIT)]);
+    }
+    let (port, size) = (input.to_string(), (body + (1 << 20)).to_string());
+    section(&mut text, "INPUT", &[("name", "http"), ("listen", "127.0.0.1"), ("port", &port)]);
+    section(&mut text, "", &[("http_server.idle_timeout", "600s")]);
+    if *body > BODY {
+        section(&mut text, "", &[("buffer_max_size", &size)]);
+    }
+    if let Route::Filters(count) = setting.route {
+        for options in FILTERS.iter().take(count) {
+            section(&mut text, "FILTER", options);
+        }
+    }
+    classic_output(&mut text, setting);
+    text
+}
+
+/// None of them drops a record, so that what is delivered can be compared with what was accepted.
+const FILTERS: [&[(&str, &str)]; 3] = [
+    &[("name", "grep"), ("match", "*"), ("exclude", "path ^/healthz")],
+    &[("name", "modify"), ("match", "*"), ("add", "cluster bench")],
+    &[("name", "modify"), ("match", "*"), ("rename", "duration_ms duration"), ("remove", "bytes")],
+];
+
+fn classic_output(text: &mut String, setting: &Setting<'_>) {
+    let sink = setting.sink.to_string();
+    match setting.route {
+        Route::Null | Route::Filters(_) => section(text, "OUTPUT", &[("name", "null"), ("match", "*")]),
+        Route::Http => section(
+            text,
+            "OUTPUT",
+            &[
+                ("name", "http"),
+                ("match", "*"),
+                ("host", "127.0.0.1"),
+                ("port", &sink),
+                ("uri", "/sink"),
+                ("format", "json_lines"),
+            ],
+        ),
+        Route::Kusto => {
+            let said = |key: &str| setting.kusto.get(key).map_or("", String::as_str);
+            section(text, "OUTPUT", &[("name", "azure_kusto"), ("match", "*")]);
+            let same = ["tenant_id", "client_id", "client_secret", "ingestion_endpoint", "authority_host"];
+            for key in same {
+                section(text, "", &[(key, said(key))]);
+            }
+            section(text, "", &[("tls.ca_file", said("ca_file"))]);
+            section(text, "", &[("database_name", said("database")), ("table_name", said("table"))]);
+        }
+    }
+}
+
+/// A section of the classic format; without a name, more lines of the last.
+fn section(text: &mut String, name: &str, options: &[(&str, &str)]) {
+    // Writing to a String cannot fail.
+    if !name.is_empty() {
+        let _ = write!(text, "\n[{name}]\n");
+    }
+    for (key, value) in options {
+        let _ = writeln!(text, "    {key:<12} {value}");
+    }
+}
+
+/// The same filters for Vector; a pattern of its language has single quotes itself.
+const TRANSFORMS: [(&str, &str); 3] = [
+    ("grep", "type = \"filter\"\ncondition = '''!match(string!(.path), r'^/healthz')'''\n"),
+    ("add", "type = \"remap\"\nsource = '.cluster = \"bench\"'\n"),
+    ("rename", "type = \"remap\"\nsource = '''\n.duration = del(.duration_ms)\ndel(.bytes)\n'''\n"),
+];
+
+fn vector(setting: &Setting<'_>) -> String {
+    let Setting { input, admin, sink, .. } = setting;
+    let mut text = format!(
+        "[sources.in]\ntype = \"http_server\"\naddress = \"127.0.0.1:{input}\"\nstrict_path = false\n\
+         decoding.codec = \"json\"\n\n\
+         [sources.self]\ntype = \"internal_metrics\"\n\n\
+         [sinks.metrics]\ntype = \"prometheus_exporter\"\ninputs = [\"self\"]\naddress = \"127.0.0.1:{admin}\"\n"
+    );
+    let mut last = "in";
+    if let Route::Filters(count) = setting.route {
+        for (name, options) in TRANSFORMS.iter().take(count) {
+            let _ = write!(text, "\n[transforms.{name}]\ninputs = [\"{last}\"]\n{options}");
+            last = name;
+        }
+    }
+    let _ = write!(text, "\n[sinks.out]\ninputs = [\"{last}\"]\n");
+    text.push_str(&match setting.route {
+        Route::Http => format!(
+            "type = \"http\"\nuri = \"http://127.0.0.1:{sink}/sink\"\nencoding.codec = \"json\"\n\
+             framing.method = \"newline_delimited\"\n"
+        ),
+        _ => "type = \"blackhole\"\nprint_interval_secs = 0\n".to_owned(),
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: Kind, route: Route, body: usize, expected: &[&str], absent: &[&str]) {
+        let pairs = [("client_secret", "s3"), ("ca_file", "/ca.pem"), ("database", "db"), ("table", "T")];
+        let kusto = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let text = text(kind, &Setting { input: 1001, admin: 1002, body, route, sink: 1003, kusto: &kusto });
+        let lines: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for line in expected {
+            assert!(lines.iter().any(|found| found == line), "no {line:?} in\n{text}");
+        }
+        for word in absent {
+            assert!(!text.contains(word), "{word:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn weir_and_fluent_bit_get_the_same_but_for_the_limit() {
+        let common = ["[INPUT]", "port 1001", "http_port 1002", "name null", "match *"];
+        check(Kind::FluentBit, Route::Null, 500, &common, &["memory_limit", "buffer_max_size", "FILTER"]);
+        check(Kind::Weir, Route::Null, 500, &common, &["buffer_max_size"]);
+        check(Kind::Weir, Route::Null, 500, &["memory_limit 64M"], &[]);
+        check(Kind::FluentBit, Route::Null, 5_000_000, &["buffer_max_size 6048576"], &[]);
+    }
+
+    #[test]
+    fn filters_stand_between_input_and_output() {
+        check(Kind::Weir, Route::Filters(1), 1, &["name grep", "exclude path ^/healthz"], &["modify"]);
+        check(Kind::FluentBit, Route::Filters(3), 1, &["add cluster bench", "remove bytes"], &[]);
+        check(
+            Kind::Vector,
+            Route::Filters(1),
+            1,
+            &["inputs = [\"grep\"]", "type = \"blackhole\""],
+            &["remap"],
+        );
+        check(Kind::Vector, Route::Filters(3), 1, &["inputs = [\"add\"]", "inputs = [\"rename\"]"], &[]);
+    }
+
+    #[test]
+    fn outputs_are_pointed_at_what_the_bench_runs() {
+        check(Kind::FluentBit, Route::Http, 1, &["port 1003", "format json_lines"], &["null"]);
+        check(Kind::Vector, Route::Http, 1, &["uri = \"http://127.0.0.1:1003/sink\""], &["blackhole"]);
+        let kusto = ["name azure_kusto", "client_secret s3", "tls.ca_file /ca.pem", "table_name T"];
+        check(Kind::Weir, Route::Kusto, 1, &kusto, &["null"]);
+        assert!(can(Kind::Weir, Route::Kusto) && !can(Kind::FluentBit, Route::Kusto));
+    }
+}
