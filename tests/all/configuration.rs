@@ -189,6 +189,6 @@ fn an_option_whose_absence_would_break_a_promise_stops_the_start_and_a_harmless_
     let output = weir(&["-c", path.to_str().unwrap(), "--dry-run"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && said.contains("\"buffer_chunk_size\" has no effect"), "{said}");
-    let said = refused(folder.path(), "b.conf", &text("tls on"));
-    assert!(said.contains("b.conf:3:5: input http: option \"tls\" is not available yet"), "{said}");
+    let said = refused(folder.path(), "b.conf", &text("storage.type filesystem"));
+    assert!(said.contains("b.conf:3:5: input http: option \"storage.type\" is not available yet"), "{said}");
 }

@@ -21,7 +21,7 @@ use budget::{Budget, Share};
 use engine::Stop;
 use engine::common::Service;
 use engine::metrics::Metrics;
-use net::http1::{self, Answer, Begin, Body, Head, Limits, Server};
+use net::server::{self, Accounts, Answer, Begin, Body, Head, Lanes, Server, Settings};
 use serde_json::json;
 
 use crate::prometheus;
@@ -56,10 +56,20 @@ pub fn start(service: &Service, metrics: Arc<Metrics>, budget: &Budget, stop: St
         started_at: SystemTime::now(),
     };
     let wait = Duration::from_secs(10);
-    let limits = Limits { idle: wait, head: wait, body: wait, connections: CONNECTIONS };
+    let settings = Settings {
+        accept: wait,
+        idle: wait,
+        head: wait,
+        body: wait,
+        keep_alive: true,
+        http2: true,
+        tls: None,
+    };
+    let accounts = Accounts { connections: account.clone(), receive: account };
     tracing::info!("[http_server] listen iface={} tcp_port={}", service.http_listen, service.http_port);
     tokio::task::spawn_local(async move {
-        Server::new(admin, limits, account).serve(listener, stop.requested()).await;
+        let lanes = Lanes::new(CONNECTIONS);
+        Server::new(admin, settings, accounts).serve(listener, lanes, stop.requested()).await;
     });
     Ok(())
 }
@@ -85,7 +95,7 @@ impl Body for NoBody {
     }
 }
 
-impl http1::Service for Admin {
+impl server::Service for Admin {
     type Body = NoBody;
 
     fn begin(&self, head: &Head<'_>) -> Begin<NoBody> {

@@ -2,10 +2,11 @@
 //!
 //! Reads a Fluent Bit configuration, opens its instances, and runs them until a signal. The parts:
 //! [`cli`] (command line), [`load`] (configuration to pipeline), [`memory`] (from the limit to the budget),
-//! [`admin`] (monitoring API), [`log`], [`reference`] (what Fluent Bit has and this agent does not act on).
+//! [`heap`], [`admin`] (monitoring API), [`log`], [`reference`] (what Fluent Bit has and this agent does not act on).
 
 mod admin;
 mod cli;
+mod heap;
 mod load;
 mod log;
 mod memory;
@@ -19,16 +20,6 @@ use engine::lane::{Stopper, runtime};
 use load::Loaded;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
-
-/// One arena, freed pages returned at once, no caches per thread, no huge pages: the heap holds only small
-/// things, and what it frees must not stay resident.
-#[global_allocator]
-static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// Read by jemalloc before the first allocation; environment variables come too late to be relied on.
-#[unsafe(export_name = "_rjem_malloc_conf")]
-pub static HEAP_OPTIONS: &[u8; 91] =
-    b"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0,tcache:false,thp:never,background_thread:false\0";
 
 fn main() -> ExitCode {
     let options = match cli::parse() {
@@ -74,7 +65,9 @@ fn run(loaded: Loaded, options: &cli::Options) -> Result<(), String> {
     tracing::info!("[weir] version={}, pid={}, {memory}", env!("CARGO_PKG_VERSION"), std::process::id());
     warnings.iter().for_each(|warning| tracing::warn!("[config] {warning}"));
     let runtime = runtime().map_err(|error| format!("cannot start: {error}"))?;
+    tracing::info!("[memory] {}", heap::verify()?);
     LocalSet::new().block_on(&runtime, async {
+        tokio::task::spawn_local(heap::settle());
         pipeline.start().map_err(|failed| failed.join("\n"))?;
         let stopper = Stopper::default();
         if service.http_server {

@@ -39,6 +39,13 @@ struct Shared {
     metrics: Arc<InputMetrics>,
 }
 
+/// What the filters left of records, and what these were before.
+struct Passed {
+    events: Events,
+    records: usize,
+    bytes: usize,
+}
+
 /// How long the records of one request wait for room, in all, before they are refused.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -69,14 +76,39 @@ impl Emitter {
     /// # Errors
     /// [`Refused`] when there was no room for [`PATIENCE`].
     pub async fn append(&self, tag: &Tag, events: Events) -> Result<(), Refused> {
-        let shared = &*self.shared;
-        let (records, bytes) = (events.records, events.buf.len());
-        let events = shared.pass.run(tag, events).await?;
-        if events.records > 0 {
-            shared.store.append(shared.input, tag, events).await?;
+        let passed = self.pass(tag, events).await?;
+        self.store(tag, passed).await
+    }
+
+    /// Takes records of several tags, all or none.
+    ///
+    /// # Errors
+    /// [`Refused`] when there was no room for [`PATIENCE`].
+    pub async fn append_all(&self, parts: Vec<(Tag, Events)>) -> Result<(), Refused> {
+        let mut passed = Vec::with_capacity(parts.len());
+        for (tag, events) in parts {
+            let events = self.pass(&tag, events).await?;
+            passed.push((tag, events));
         }
-        shared.metrics.records.add(records);
-        shared.metrics.bytes.add(bytes);
+        for (tag, events) in passed {
+            self.store(&tag, events).await?;
+        }
+        Ok(())
+    }
+
+    async fn pass(&self, tag: &Tag, events: Events) -> Result<Passed, Refused> {
+        let (records, bytes) = (events.records, events.buf.len());
+        let events = self.shared.pass.run(tag, events).await?;
+        Ok(Passed { events, records, bytes })
+    }
+
+    async fn store(&self, tag: &Tag, passed: Passed) -> Result<(), Refused> {
+        let shared = &*self.shared;
+        if passed.events.records > 0 {
+            shared.store.append(shared.input, tag, passed.events).await?;
+        }
+        shared.metrics.records.add(passed.records);
+        shared.metrics.bytes.add(passed.bytes);
         Ok(())
     }
 

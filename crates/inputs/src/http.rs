@@ -23,18 +23,25 @@
 //!
 //! The body is parsed as it arrives, so a request costs its events and one page, whatever its size.
 
+mod marking;
+mod records;
+
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use budget::{Account, Share};
-use engine::emit::PATIENCE;
+use budget::Share;
 use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
 use event::{EventTime, Tag};
-use formats::json::{Step, Transcoder};
-use net::http1::{Answer, Begin, Body, Head, Limits, Server, Service};
+use net::listener::ListenOptions;
+use net::server::{
+    Accounts, Answer, Begin, Head, Lanes, Server, Service, Settings, TlsServer, TlsServerOptions,
+};
 use options::{Options, Period, Reader, Size, Words};
-use tokio::time::Instant;
+
+use marking::Marking;
+use records::Records;
 
 /// The registry's entry.
 pub static INPUT: InputDef =
@@ -42,6 +49,8 @@ pub static INPUT: InputDef =
 
 /// Characters of a tag made from a path.
 const TAG_BYTES: usize = engine::limits::TAG_BYTES;
+/// Open connections may hold this part of the budget.
+const CONNECTIONS_PART: usize = 4;
 /// Pages a lane can always receive into.
 const RECEIVING_PAGES: usize = 4;
 /// The time a whole head and a whole body may take.
@@ -72,6 +81,9 @@ struct HttpOptions {
     /// How long a connection may be silent.
     #[option(name = "http_server.idle_timeout", alias = "idle_timeout", default = "10s", min = "1")]
     idle_timeout: Period,
+    /// Speak HTTP/2 with clients that begin with it, or agree on it in the TLS handshake.
+    #[option(name = "http_server.http2", alias = "http2", default = "on")]
+    http2: bool,
     /// Threads that take requests.
     #[option(name = "http_server.workers", alias = "workers", default = "1", min = "1", max = "64")]
     workers: usize,
@@ -83,6 +95,20 @@ struct HttpOptions {
     /// Answer GET /health.
     #[option(default = "off")]
     enable_health_endpoint: bool,
+    /// The value in a record that is its tag: a key, or an accessor like `$a['b']`.
+    tag_key: Option<String>,
+    /// Add the client's address to each record: the first one of the header `X-Forwarded-For`.
+    #[option(default = "off")]
+    add_remote_addr: bool,
+    /// The key that `add_remote_addr` adds.
+    #[option(default = "REMOTE_ADDR")]
+    remote_addr_key: String,
+    #[option(flatten)]
+    /// How connections are accepted.
+    listener: ListenOptions,
+    #[option(flatten)]
+    /// TLS.
+    tls: TlsServerOptions,
 }
 
 impl HttpOptions {
@@ -99,10 +125,11 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     let options = HttpOptions::read(reader);
     // However full the budget is, requests can be received, if only to be refused.
     let workers = options.as_ref().map_or(1, |options| options.workers);
-    let share = Share { guaranteed: workers * RECEIVING_PAGES * setup.budget.page_size(), max: usize::MAX };
-    let connections = setup.account("connections", share, reader);
-    let options = options?;
+    let guaranteed = workers * RECEIVING_PAGES * setup.budget.page_size();
+    let receive = setup.account("receive", Share { guaranteed, max: usize::MAX }, reader);
     let stat = setup.budget.stat();
+    let connections = setup.account("connections", Share::at_most(stat.limit / CONNECTIONS_PART), reader);
+    let options = options?;
     let room = (stat.limit - stat.guaranteed) as u64 / 2;
     if options.buffer_max_size.0 > room {
         let what = format!(
@@ -112,13 +139,30 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
         let hint = format!("set it to {room} or less, or raise memory_limit in the service section");
         reader.refuse("http_server.buffer_max_size", what, Some(hint));
     }
-    Some(Arc::new(Http { options, connections: connections?, listener: Mutex::new(None) }))
+    let tls = TlsServer::new(&options.tls, options.http2)
+        .map_err(|refused| reader.refuse(refused.option, refused.what, None))
+        .ok()?;
+    let marking = Marking::new(&options, reader)?;
+    let success = options.success_header.iter().map(|Words([name, value])| (name.clone(), value.clone()));
+    Some(Arc::new(Http {
+        success: success.collect(),
+        lanes: Lanes::new(options.max_connections),
+        accounts: Accounts { connections: connections?, receive: receive? },
+        listener: Mutex::new(None),
+        options,
+        marking,
+        tls,
+    }))
 }
 
 struct Http {
     options: HttpOptions,
-    /// Pays for connections and for the pages that bytes are received into.
-    connections: Account,
+    /// Headers of answers of success.
+    success: Vec<(String, String)>,
+    marking: Marking,
+    tls: Option<TlsServer>,
+    accounts: Accounts,
+    lanes: Arc<Lanes>,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -128,13 +172,9 @@ impl Input for Http {
     }
 
     fn start(&self) -> Result<(), String> {
-        let listener = net::listener::bind(&self.options.listen, self.options.port)?;
-        tracing::info!(
-            "[input:http] listening on {}:{} with {} worker(s)",
-            self.options.listen,
-            self.options.port,
-            self.options.workers
-        );
+        let HttpOptions { listen, port, workers, listener, .. } = &self.options;
+        let listener = net::listener::bind_as(listen, *port, listener)?;
+        tracing::info!("[input:http] listening on {listen}:{port} with {workers} worker(s)");
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
         Ok(())
     }
@@ -142,21 +182,31 @@ impl Input for Http {
     fn run(self: Arc<Self>, out: Emitter, stop: Stop) -> Local<'static, Result<(), String>> {
         Box::pin(async move {
             let listener = self.listener().map_err(|error| format!("the listener is lost: {error}"))?;
-            let limits = Limits {
-                idle: self.options.idle_timeout.duration(),
-                head: HEAD_TIME,
-                body: BODY_TIME,
-                connections: self.options.max_connections.div_ceil(self.options.workers),
-            };
-            let account = self.connections.clone();
-            let ingest = Ingest { http: self, out };
-            Server::new(ingest, limits, account).serve(listener, stop.requested()).await;
+            let (settings, accounts) = (self.settings(), self.accounts.clone());
+            let lanes = Arc::clone(&self.lanes);
+            let success = (!self.success.is_empty()).then(|| Rc::from(self.success.as_slice()));
+            let ingest = Ingest { http: self, out, success };
+            Server::new(ingest, settings, accounts).serve(listener, lanes, stop.requested()).await;
             Ok(())
         })
     }
 }
 
 impl Http {
+    fn settings(&self) -> Settings {
+        let ListenOptions { accept_timeout, io_timeout, keepalive, .. } = &self.options.listener;
+        let idle = if io_timeout.is_zero() { self.options.idle_timeout } else { *io_timeout };
+        Settings {
+            accept: accept_timeout.duration(),
+            idle: idle.duration(),
+            head: HEAD_TIME,
+            body: BODY_TIME,
+            keep_alive: *keepalive,
+            http2: self.options.http2,
+            tls: self.tls.clone(),
+        }
+    }
+
     /// A lane's copy of the listening descriptor.
     fn listener(&self) -> std::io::Result<tokio::net::TcpListener> {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,6 +218,7 @@ impl Http {
 struct Ingest {
     http: Arc<Http>,
     out: Emitter,
+    success: Option<Rc<[(String, String)]>>,
 }
 
 impl Service for Ingest {
@@ -175,61 +226,50 @@ impl Service for Ingest {
 
     fn begin(&self, head: &Head<'_>) -> Begin<Records> {
         match self.check(head) {
-            Some(answer) => Begin::Answer(answer),
-            None => {
-                let transcoder = Transcoder::new(self.out.account(), EventTime::now());
-                let tag = tag_of(head.path()).unwrap_or_else(|| self.out.tag().clone());
-                let records = Records {
-                    transcoder,
-                    tag,
-                    out: self.out.clone(),
-                    http: Arc::clone(&self.http),
-                    empty: true,
-                    deadline: None,
-                };
-                Begin::Body(records, self.http.options.buffer_max_size.0 as usize)
-            }
+            Err(answer) => Begin::Answer(answer),
+            Ok(()) => Begin::Body(self.records(head), self.http.options.buffer_max_size.0 as usize),
         }
     }
 }
 
 impl Ingest {
     /// The answer to a request that is no ingestion, in Fluent Bit's order of checks.
-    fn check(&self, head: &Head<'_>) -> Option<Answer> {
+    fn check(&self, head: &Head<'_>) -> Result<(), Answer> {
         if !head.target.starts_with('/') {
-            return Some(Answer::text(400, "error: invalid request"));
+            return Err(Answer::text(400, "error: invalid request"));
         }
         if self.http.options.enable_health_endpoint && head.method == "GET" && head.path() == "/health" {
-            return Some(self.http.success(Answer::text(200, health())));
+            return Err(Answer { extra: self.success.clone(), ..Answer::text(200, health()) });
         }
         if head.method != "POST" {
-            return Some(Answer::text(400, "error: invalid HTTP method"));
+            return Err(Answer::text(400, "error: invalid HTTP method"));
         }
         let Some(kind) = head.header("content-type") else {
-            return Some(Answer::text(400, "error: header 'Content-Type' is not set"));
+            return Err(Answer::text(400, "error: header 'Content-Type' is not set"));
         };
         let kind = kind.split(';').next().unwrap_or("").trim();
         let known = ["application/json", "application/x-ndjson", "application/jsonl"];
         if !known.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
-            return Some(Answer::text(400, "error: invalid 'Content-Type'"));
+            return Err(Answer::text(400, "error: invalid 'Content-Type'"));
         }
         let encoding = head.header("content-encoding").unwrap_or("identity");
         if !encoding.eq_ignore_ascii_case("identity") {
             let text =
                 format!("error: the content encoding \"{encoding}\" is not known; send the body as it is");
-            return Some(Answer::text(415, text));
+            return Err(Answer::text(415, text));
         }
-        None
+        Ok(())
     }
-}
 
-impl Http {
-    fn success(&self, answer: Answer) -> Answer {
-        let mut answer = answer;
-        for Words([name, value]) in &self.options.success_header {
-            answer.extra.push((name.clone(), value.clone()));
-        }
-        answer
+    /// What receives the body of a request that was let in.
+    fn records(&self, head: &Head<'_>) -> Records {
+        let answer = Answer {
+            extra: self.success.clone(),
+            ..Answer::status(self.http.options.successful_response_code)
+        };
+        let tag = tag_of(head.path()).unwrap_or_else(|| self.out.tag().clone());
+        let marks = self.http.marking.of(head);
+        Records::new(self.out.clone(), tag, marks, answer)
     }
 }
 
@@ -246,57 +286,16 @@ fn health() -> String {
 
 /// The tag that a path stands for; `None` for `/`.
 fn tag_of(path: &str) -> Option<Tag> {
+    clean_tag(path.as_bytes().get(1..)?)
+}
+
+/// Text as a tag: characters that tags do not have are replaced.
+fn clean_tag(text: &[u8]) -> Option<Tag> {
     let keep = |byte: u8| {
         if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.' { byte as char } else { '_' }
     };
-    let tag: String = path.bytes().skip(1).take(TAG_BYTES).map(keep).collect();
+    let tag: String = text.iter().copied().take(TAG_BYTES).map(keep).collect();
     (!tag.is_empty()).then(|| Tag::new(&tag))
-}
-
-/// A body being received.
-struct Records {
-    transcoder: Transcoder,
-    tag: Tag,
-    out: Emitter,
-    http: Arc<Http>,
-    empty: bool,
-    /// Until when room is waited for; set by the first wait.
-    deadline: Option<Instant>,
-}
-
-fn no_room() -> Answer {
-    Answer::text(503, "error: no memory left for these records; send them again").header("Retry-After", "1")
-}
-
-impl Body for Records {
-    async fn data(&mut self, mut piece: &[u8]) -> Result<(), Answer> {
-        self.empty &= piece.is_empty();
-        loop {
-            match self.transcoder.feed(&mut piece) {
-                Ok(Step::NeedInput) => return Ok(()),
-                Ok(Step::Full) => {
-                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
-                    let page = self.out.page(deadline).await.map_err(|_| no_room())?;
-                    self.transcoder.prepay(page);
-                }
-                Err(error) => return Err(Answer::text(400, format!("error: {error}"))),
-            }
-        }
-    }
-
-    async fn end(self) -> Answer {
-        if self.empty {
-            return Answer::text(400, "error: no payload found");
-        }
-        let events = match self.transcoder.finish() {
-            Ok(events) => events,
-            Err(error) => return Answer::text(400, format!("error: {error}")),
-        };
-        match self.out.append(&self.tag, events).await {
-            Ok(()) => self.http.success(Answer::status(self.http.options.successful_response_code)),
-            Err(_) => no_room(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Sockets: the listener and HTTP server that inputs use, the client that outputs use.
 
-pub mod body;
 pub mod client;
-pub mod http1;
 pub mod listener;
+mod pem;
+pub mod server;

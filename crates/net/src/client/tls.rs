@@ -1,7 +1,6 @@
 //! Whom to trust and what to show, read once when an output opens.
 
 use std::fmt;
-use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 use rustls_pki_types::pem::PemObject;
@@ -14,9 +13,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::{TlsOptions, TrustOptions};
-
-/// The most bytes of a file with certificates or a key: the system's own list has some 300 KB.
-const PEM_BYTES: u64 = 2 << 20;
+use crate::pem::{self, certificates, refused};
 
 /// Sessions that are kept for resumption, in all. rustls keeps 256 unless told otherwise.
 const SESSIONS: usize = 8;
@@ -55,7 +52,7 @@ impl Tls {
         let config = match (&options.crt_file, &options.key_file) {
             (Some(crt_file), Some(key_file)) => {
                 let shown = certificates("tls.crt_file", crt_file)?;
-                let key = PrivateKeyDer::from_pem_slice(&pem("tls.key_file", key_file)?)
+                let key = PrivateKeyDer::from_pem_slice(&pem::read("tls.key_file", key_file)?)
                     .map_err(|error| refused("tls.key_file", format!("{key_file} has no key: {error}")))?;
                 builder.with_client_auth_cert(shown, key).map_err(|error| {
                     refused("tls.key_file", format!("{key_file} does not fit {crt_file}: {error}"))
@@ -75,10 +72,6 @@ fn finish(mut config: ClientConfig, vhost: Option<ServerName<'static>>) -> Tls {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Tls { config: Arc::new(config), vhost }
-}
-
-fn refused(option: &'static str, what: impl Into<String>) -> TlsRefused {
-    TlsRefused { option, what: what.into() }
 }
 
 fn builder(options: &TrustOptions) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsRefused> {
@@ -115,26 +108,6 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsRefused> {
         return Err(refused("tls.ca_file", what));
     }
     Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
-}
-
-fn certificates(option: &'static str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {
-    let bytes = pem(option, file)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match found {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(refused(option, format!("{file} has no certificate"))),
-        Err(error) => Err(refused(option, format!("{file} is not PEM: {error}"))),
-    }
-}
-
-fn pem(option: &'static str, file: &str) -> Result<Vec<u8>, TlsRefused> {
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(file).and_then(|open| open.take(PEM_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() as u64 <= PEM_BYTES => Ok(bytes),
-        Ok(_) => Err(refused(option, format!("{file} has more than {PEM_BYTES} bytes"))),
-        Err(error) => Err(refused(option, format!("cannot read {file}: {error}"))),
-    }
 }
 
 /// `tls.verify off`: any certificate will do, as long as the server holds its key.

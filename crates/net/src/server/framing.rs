@@ -1,13 +1,13 @@
 //! Where a request's body ends: RFC 9112 section 6, for requests.
 
-use crate::http1::Head;
+use httparse::Header;
 
 /// The longest line of a chunk's size, extensions included, and of a trailer.
 const LINE_BYTES: usize = 4_096;
 
 /// How a body is framed, and where in it the connection stands.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Framing {
+pub(super) enum Framing {
     /// So many bytes are left.
     Length(usize),
     /// In chunks.
@@ -16,7 +16,7 @@ pub enum Framing {
 
 /// Where in a chunked body the connection stands.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Chunked {
+pub(super) enum Chunked {
     /// Before the line with the size of a chunk.
     Size,
     /// In a chunk: so many bytes are left.
@@ -33,7 +33,7 @@ pub enum Chunked {
 
 /// What the bytes at hand are.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
+pub(super) enum Piece {
     /// Framing to pass over, then bytes of the body.
     Data {
         /// Bytes to pass over.
@@ -59,9 +59,9 @@ impl Framing {
     /// # Errors
     /// What is wrong with them. Two different lengths, or a length beside chunks, are how requests are
     /// smuggled past a proxy, so they are refused.
-    pub(crate) fn of(head: &Head<'_>) -> Result<Framing, String> {
+    pub(super) fn of(headers: &[Header<'_>]) -> Result<Framing, String> {
         let mut length = None;
-        for value in head.all("content-length") {
+        for value in all(headers, "content-length") {
             let text = std::str::from_utf8(value).unwrap_or("").trim();
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             let parsed = text.parse().ok().filter(|_| digits);
@@ -71,7 +71,7 @@ impl Framing {
             }
             length = Some(parsed);
         }
-        let mut encodings = head.all("transfer-encoding");
+        let mut encodings = all(headers, "transfer-encoding");
         match (encodings.next(), length) {
             (None, length) => Ok(Framing::Length(length.unwrap_or(0))),
             (Some(_), Some(_)) => Err("both Content-Length and Transfer-Encoding".to_owned()),
@@ -85,12 +85,12 @@ impl Framing {
     }
 
     /// Whether the body has ended, or there is none.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         matches!(self, Framing::Length(0) | Framing::Chunked(Chunked::Over))
     }
 
     /// The bytes that are left, as far as that is known: of chunks, none but those of the current one.
-    pub fn rest(&self) -> usize {
+    pub(super) fn rest(&self) -> usize {
         match self {
             Framing::Length(left) | Framing::Chunked(Chunked::Data(left)) => *left,
             Framing::Chunked(_) => 0,
@@ -101,7 +101,7 @@ impl Framing {
     ///
     /// # Errors
     /// What is wrong with the chunks.
-    pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, String> {
+    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Piece, String> {
         match self {
             Framing::Length(0) => Ok(Piece::End { skip: 0 }),
             Framing::Length(_) if bytes.is_empty() => Ok(Piece::More { skip: 0 }),
@@ -168,6 +168,11 @@ impl Chunked {
             }
         }
     }
+}
+
+/// All values of a header.
+fn all<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
 }
 
 /// The first line without its end, or `None` if it is not complete.

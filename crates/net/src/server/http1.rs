@@ -1,0 +1,398 @@
+//! HTTP/1.0 and HTTP/1.1 connections: RFC 9112.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use budget::Buf;
+
+use super::framing::{Framing, Piece};
+use super::stream::Stream;
+use super::watch::{Tick, Watch};
+use super::{Answer, Begin, Body, End, HEAD_BYTES, Head, Headers, Server, Service, Slot, http2, turn_away};
+
+/// The most headers of a request.
+const HEADERS: usize = 64;
+/// How much of a refused body is read before the connection closes, so that the client sees the answer.
+const LINGER_BYTES: usize = 16 << 20;
+/// The least room that is worth a read.
+const READ_AT_LEAST: usize = 2_048;
+/// A rest of a refused body up to this size is thrown away and the connection kept.
+const PASSED_OVER: usize = 65_536;
+/// Answers to pipelined requests go out together up to this size.
+const ANSWERS_BYTES: usize = 2_048;
+/// How long a request waits for a page before it is answered 503.
+const PAGE_WAIT: Duration = Duration::from_secs(5);
+/// How long a refused body is read.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may leave an answer unread.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// What an HTTP/2 client sends first: RFC 9113 section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a connection to its end.
+pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch: Watch, slot: Slot) {
+    let input = Buf::new(&server.accounts.receive);
+    let mut connection = Connection { stream, input, watch, slot };
+    if matches!(connection.stream, Stream::Tls(_)) {
+        // Boxed, as everything below, so that a connection that waits for a request is small.
+        match Box::pin(connection.handshake(server.settings.accept)).await {
+            Ok(true) => return Box::pin(http2::run(server, connection)).await,
+            Ok(false) => {}
+            Err(_) => return,
+        }
+    }
+    let mut first = true;
+    while connection.idle(server.settings.idle).await.is_ok() {
+        match Box::pin(connection.requests(&server, std::mem::take(&mut first))).await {
+            Ok(Next::Idle) => {}
+            Ok(Next::Http2) => return Box::pin(http2::run(server, connection)).await,
+            Err(End::Full) => return turn_away(&connection.stream),
+            Err(End::Gone | End::Close) => return,
+        }
+    }
+    // The end of a TLS session is said, so that the client knows that nothing was cut off.
+    poll_fn(|context| {
+        connection.stream.shutdown_write(context);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// What a connection does when its requests are answered.
+enum Next {
+    /// It waits for the next one.
+    Idle,
+    /// It speaks HTTP/2.
+    Http2,
+}
+
+/// An open connection. `input` holds bytes that were received and not consumed: none while it is idle.
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) input: Buf,
+    pub(super) watch: Watch,
+    pub(super) slot: Slot,
+}
+
+/// What a head says about the rest of the request.
+struct Request<B> {
+    begin: Begin<B>,
+    framing: Framing,
+    expects_continue: bool,
+    keep_alive: bool,
+    head_only: bool,
+}
+
+impl Connection {
+    /// Shakes hands. True when HTTP/2 was agreed on.
+    async fn handshake(&mut self, limit: Duration) -> Result<bool, End> {
+        self.watch.arm(self.watch.after(limit), true);
+        let stream = &mut self.stream;
+        self.watch.within(poll_fn(|context| stream.poll_handshake(context))).await??;
+        Ok(stream.speaks_http2())
+    }
+
+    /// Waits for the first byte of a request.
+    async fn idle(&mut self, limit: Duration) -> Result<(), End> {
+        self.watch.arm(self.watch.after(limit), true);
+        let stream = &mut self.stream;
+        self.watch.within(poll_fn(|context| stream.poll_ready(context))).await??;
+        Ok(())
+    }
+
+    /// Serves what has arrived, to the end of a request behind which nothing has.
+    async fn requests<S: Service>(&mut self, server: &Server<S>, first: bool) -> Result<Next, End> {
+        let mut answers = Vec::new();
+        let mut may_be_http2 = first && server.settings.http2;
+        self.watch.arm(self.watch.after(server.settings.idle), true);
+        self.fill_now().await?;
+        while !self.input.is_empty() {
+            if may_be_http2 {
+                let front = self.input.front();
+                let seen = front.len().min(PREFACE.len());
+                if front[..seen] == PREFACE[..seen] {
+                    if seen == PREFACE.len() {
+                        return Ok(Next::Http2);
+                    }
+                    self.watch.arm(self.watch.after(server.settings.idle), false);
+                    self.fill().await?;
+                    continue;
+                }
+                may_be_http2 = false;
+            }
+            self.request(server, &mut answers).await?;
+            if self.watch.stopping() && self.input.is_empty() {
+                self.send(&mut answers).await?;
+                return Err(End::Close);
+            }
+        }
+        self.send(&mut answers).await?;
+        Ok(Next::Idle)
+    }
+
+    /// Waits for bytes and reads them into a page.
+    async fn fill(&mut self) -> Result<(), End> {
+        loop {
+            let stream = &mut self.stream;
+            self.watch.within(poll_fn(|context| stream.poll_ready(context))).await??;
+            if self.fill_now().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads what is there into a page; false when there was nothing.
+    async fn fill_now(&mut self) -> Result<bool, End> {
+        self.make_room().await?;
+        let Connection { stream, input, .. } = self;
+        let read = poll_fn(|context| {
+            // Readable is only a hint, and no page is kept while waiting for more.
+            Poll::Ready(match stream.poll_read(context, input.spare()) {
+                Poll::Ready(read) => read.map(Some),
+                Poll::Pending => Ok(None),
+            })
+        });
+        match read.await? {
+            Some(0) => Err(End::Gone),
+            Some(read) => {
+                self.input.advance(read);
+                Ok(true)
+            }
+            None => {
+                self.release();
+                Ok(false)
+            }
+        }
+    }
+
+    /// Makes room to receive into. What was received and not consumed stays in one page, so that heads and the
+    /// lines of chunks always stand in one piece: when the page is nearly full its rest moves to a new one.
+    async fn make_room(&mut self) -> Result<(), End> {
+        if self.input.room() >= READ_AT_LEAST {
+            return Ok(());
+        }
+        let account = self.input.account().clone();
+        let page = account.lease(account.page_size());
+        let page = match tokio::time::timeout(PAGE_WAIT, page).await {
+            Ok(Ok(page)) => page,
+            Ok(Err(_)) | Err(_) => return Err(End::Full),
+        };
+        let mut fresh = Buf::new(&account);
+        fresh.grow_with(page);
+        let rest = self.input.front();
+        if rest.len() >= fresh.room() {
+            return Err(End::Close); // callers refuse what is that long before they ask for more
+        }
+        fresh.write(rest).map_err(|_| End::Full)?;
+        self.input = fresh;
+        Ok(())
+    }
+
+    /// Gives the page back if nothing is in it.
+    fn release(&mut self) {
+        if self.input.is_empty() {
+            self.input = Buf::new(self.input.account());
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.input.consume(bytes);
+        self.release();
+    }
+
+    /// Serves one request, of which the first bytes are there. An error ends the connection.
+    async fn request<S: Service>(&mut self, server: &Server<S>, answers: &mut Vec<u8>) -> Result<(), End> {
+        let settings = &server.settings;
+        self.watch.arm(self.watch.after(settings.head), false);
+        let request = loop {
+            match parse(self.input.front(), &server.service) {
+                Parsed::Head(request, size) => {
+                    self.consume(size);
+                    break request;
+                }
+                Parsed::More if self.input.len() < HEAD_BYTES - READ_AT_LEAST => {
+                    self.send(answers).await?;
+                    self.fill().await?;
+                }
+                Parsed::More => {
+                    let answer = Answer::text(431, "error: the request's head is too long");
+                    return self.refuse(&answer, answers).await;
+                }
+                Parsed::Bad(why) => {
+                    return self.refuse(&Answer::text(400, format!("error: {why}")), answers).await;
+                }
+            }
+        };
+        let Request { begin, mut framing, expects_continue, keep_alive, head_only } = request;
+        let answer = match self.watch.within(begin.now()).await? {
+            Begin::Answer(answer) => answer,
+            Begin::Body(_, limit) if framing.rest() > limit => Answer::too_large(limit),
+            Begin::Body(body, limit) => {
+                if expects_continue && self.input.is_empty() {
+                    answers.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    self.send(answers).await?;
+                }
+                self.body(server, body, &mut framing, limit, answers).await?
+            }
+            Begin::Later(_) => return Err(End::Close), // `now` has waited for it
+        };
+        // A small rest of a refused body is passed over, so that the connection can go on.
+        if !framing.is_over() {
+            let short = framing.rest() <= PASSED_OVER && !expects_continue;
+            if !short || !self.pass_over(&mut framing, answers).await.unwrap_or(false) {
+                return self.refuse(&answer, answers).await;
+            }
+        }
+        let close = answer.close || !keep_alive || !settings.keep_alive;
+        answer.write(close, head_only, answers);
+        if close || answers.len() >= ANSWERS_BYTES {
+            self.send(answers).await?;
+        }
+        if close { Err(End::Close) } else { Ok(()) }
+    }
+
+    /// Throws the rest of a body away. False when it is no body, or a long one.
+    async fn pass_over(&mut self, framing: &mut Framing, answers: &mut Vec<u8>) -> Result<bool, End> {
+        let deadline = self.watch.after(LINGER);
+        let mut seen = 0;
+        while seen <= PASSED_OVER {
+            match framing.next(self.input.front()) {
+                Ok(Piece::Data { skip, size }) => {
+                    seen += size;
+                    self.consume(skip + size);
+                }
+                Ok(Piece::More { skip }) => {
+                    self.consume(skip);
+                    self.send(answers).await?;
+                    self.watch.arm(deadline, false);
+                    self.fill().await?;
+                }
+                Ok(Piece::End { skip }) => {
+                    self.consume(skip);
+                    return Ok(true);
+                }
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Feeds the body to `body` as it arrives and returns its answer, or the refusal; `framing` then stands
+    /// where the body was left.
+    async fn body<S: Service>(
+        &mut self,
+        server: &Server<S>,
+        mut body: S::Body,
+        framing: &mut Framing,
+        limit: usize,
+        answers: &mut Vec<u8>,
+    ) -> Result<Answer, End> {
+        let deadline = self.watch.after(server.settings.body);
+        // The service has its own limits of time; this one is about the client.
+        self.watch.arm(Tick::NEVER, false);
+        let mut received = 0;
+        loop {
+            let front = self.input.front();
+            match framing.next(front) {
+                Ok(Piece::Data { skip, size }) => {
+                    received += size;
+                    let taken = if received > limit {
+                        Err(Answer::too_large(limit))
+                    } else {
+                        body.data(&front[skip..skip + size]).await
+                    };
+                    self.consume(skip + size);
+                    if let Err(refusal) = taken {
+                        return Ok(refusal);
+                    }
+                }
+                Ok(Piece::More { skip }) => {
+                    self.consume(skip);
+                    self.send(answers).await?;
+                    self.watch.arm(deadline.min(self.watch.after(server.settings.idle)), false);
+                    self.fill().await?;
+                    self.watch.arm(Tick::NEVER, false);
+                }
+                Ok(Piece::End { skip }) => {
+                    self.consume(skip);
+                    return Ok(body.end().await);
+                }
+                Err(why) => return Ok(Answer::text(400, format!("error: {why}"))),
+            }
+        }
+    }
+
+    /// Answers, and ends the connection in a way that lets the client read the answer: a socket closed with
+    /// unread bytes would be reset.
+    async fn refuse(&mut self, answer: &Answer, answers: &mut Vec<u8>) -> Result<(), End> {
+        answer.write(true, false, answers);
+        self.send(answers).await?;
+        let stream = &mut self.stream;
+        poll_fn(|context| {
+            stream.shutdown_write(context);
+            Poll::Ready(())
+        })
+        .await;
+        self.consume(self.input.len());
+        self.watch.arm(self.watch.after(LINGER), false);
+        let mut seen = 0;
+        while seen < LINGER_BYTES && self.fill().await.is_ok() {
+            seen += self.input.len();
+            self.consume(self.input.len());
+        }
+        Err(End::Close)
+    }
+
+    /// Writes out what is to be answered, and empties it.
+    async fn send(&mut self, answers: &mut Vec<u8>) -> Result<(), End> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        self.watch.arm(self.watch.after(ANSWER_TIME), false);
+        let mut rest = answers.as_slice();
+        let stream = &mut self.stream;
+        while !rest.is_empty() {
+            let written = self.watch.within(poll_fn(|context| stream.poll_write(context, rest))).await??;
+            rest = &rest[written..];
+        }
+        self.watch.within(poll_fn(|context| stream.poll_flush(context))).await??;
+        answers.clear();
+        Ok(())
+    }
+}
+
+enum Parsed<B> {
+    /// A request whose head has so many bytes.
+    Head(Request<B>, usize),
+    More,
+    Bad(String),
+}
+
+/// Reads a head and asks the service. Not a future, so that the table of headers is on the stack only here.
+fn parse<S: Service>(bytes: &[u8], service: &S) -> Parsed<S::Body> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let size = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(size)) => size,
+        Ok(httparse::Status::Partial) => return Parsed::More,
+        Err(error) => return Parsed::Bad(format!("invalid request: {error}")),
+    };
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Parsed::More;
+    };
+    let head = Head { method, target, headers: Headers::Lines(request.headers) };
+    let framing = match Framing::of(request.headers) {
+        Ok(framing) => framing,
+        Err(why) => return Parsed::Bad(why),
+    };
+    let connection = head.header("connection").unwrap_or("");
+    let says = |word: &str| connection.split(',').any(|item| item.trim().eq_ignore_ascii_case(word));
+    let keep_alive = if version == 0 { says("keep-alive") } else { !says("close") };
+    let expects_continue = version == 1
+        && head.header("expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"));
+    let begin = service.begin(&head);
+    Parsed::Head(Request { begin, framing, expects_continue, keep_alive, head_only: method == "HEAD" }, size)
+}

@@ -1,0 +1,277 @@
+//! HTTP/2 connections: RFC 9113, by the `h2` crate.
+//!
+//! What a client may make this end hold is bounded by windows and by the settings sent at the start, and paid
+//! for while the connection is active: [`ACTIVE_BYTES`] are leased before the socket is read and given back
+//! when no request is in flight and nothing is left to read.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use budget::{Account, Acquire, Buf, Lease};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Connection, SendResponse};
+use http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::stream::Stream;
+use super::watch::{Tick, Watch};
+use super::{Answer, Begin, Body, HEAD_BYTES, Head, Headers, STREAMS, Server, Service, http1};
+
+/// Bytes that a client may send before they are consumed, per stream and in all. 65,535 is what the protocol
+/// starts with and what cannot be refused.
+const WINDOW: u32 = 65_535;
+/// The largest frame.
+const FRAME: u32 = 16_384;
+/// What a connection holds beside its windows and heads: buffers for a frame in each direction, the tables of
+/// header compression, the state of its streams.
+const IDLE_BYTES: usize = 24 << 10;
+/// What it may hold in addition while requests are in flight: the window and a head for each stream.
+const ACTIVE_BYTES: usize = WINDOW as usize + FRAME as usize + STREAMS as usize * HEAD_BYTES;
+/// How long a connection is given to end after it was told to.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Serves a connection to its end. What was received before it turned out to be HTTP/2 is read first.
+pub(super) async fn run<S: Service>(server: Rc<Server<S>>, connection: http1::Connection) {
+    let http1::Connection { stream, input, watch, slot: _slot } = connection;
+    let Ok(_lease) = server.accounts.connections.try_lease(IDLE_BYTES) else { return };
+    let streams = Rc::new(Cell::new(0));
+    let gate = Gate {
+        account: server.accounts.receive.clone(),
+        streams: Rc::clone(&streams),
+        lease: None,
+        acquire: None,
+    };
+    let socket = Socket { stream, input, gate };
+    watch.arm(watch.after(server.settings.head), true);
+    let handshake = h2::server::Builder::new()
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_frame_size(FRAME)
+        .max_header_list_size(HEAD_BYTES as u32)
+        .max_concurrent_streams(STREAMS)
+        .max_send_buffer_size(FRAME as usize)
+        .handshake::<_, Bytes>(socket);
+    if let Ok(Ok(connection)) = watch.within(handshake).await {
+        serve(server, connection, &watch, &streams).await;
+    }
+}
+
+/// What happens on a connection.
+enum Event {
+    Request(Request<RecvStream>, SendResponse<Bytes>),
+    /// A request was answered.
+    Answered,
+    /// The connection has ended.
+    Over,
+    Expired,
+}
+
+async fn serve<S: Service>(
+    server: Rc<Server<S>>,
+    mut connection: Connection<Socket, Bytes>,
+    watch: &Watch,
+    streams: &Cell<usize>,
+) {
+    let mut tasks = JoinSet::new();
+    let mut closing = false;
+    loop {
+        if !closing {
+            // Requests have deadlines of their own.
+            let deadline = if tasks.is_empty() { watch.after(server.settings.idle) } else { Tick::NEVER };
+            watch.arm(deadline, true);
+        }
+        match poll_fn(|context| poll(&mut connection, &mut tasks, watch, context)).await {
+            Event::Request(request, respond) => {
+                tasks.spawn_local(answer(Rc::clone(&server), request, respond));
+            }
+            Event::Answered => {}
+            Event::Over => return,
+            Event::Expired if closing => return,
+            Event::Expired => {
+                closing = true;
+                connection.graceful_shutdown();
+                watch.arm(watch.after(CLOSING), false);
+            }
+        }
+        streams.set(tasks.len());
+    }
+}
+
+fn poll(
+    connection: &mut Connection<Socket, Bytes>,
+    tasks: &mut JoinSet<()>,
+    watch: &Watch,
+    context: &mut Context<'_>,
+) -> Poll<Event> {
+    if let Poll::Ready(Some(_answered)) = tasks.poll_join_next(context) {
+        return Poll::Ready(Event::Answered);
+    }
+    // With as many requests as may be the connection is only driven: their bodies and answers move on.
+    if tasks.len() < STREAMS as usize {
+        match connection.poll_accept(context) {
+            Poll::Ready(Some(Ok((request, respond)))) => {
+                return Poll::Ready(Event::Request(request, respond));
+            }
+            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Over),
+            Poll::Pending => {}
+        }
+    } else if connection.poll_closed(context).is_ready() {
+        return Poll::Ready(Event::Over);
+    }
+    watch.poll_expired(context).map(|()| Event::Expired)
+}
+
+/// Answers one request.
+async fn answer<S: Service>(
+    server: Rc<Server<S>>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let (head, mut body) = request.into_parts();
+    let head_only = head.method == http::Method::HEAD;
+    let begin = {
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        server.service.begin(&Head {
+            method: head.method.as_str(),
+            target,
+            headers: Headers::Map(&head.headers),
+        })
+    };
+    drop(head);
+    let Some(answer) = receive(&server, begin, &mut body).await else {
+        return respond.send_reset(h2::Reason::CANCEL);
+    };
+    let mut response = Response::builder().status(answer.status).header("server", "weir");
+    for (name, value) in answer.fields() {
+        response = response.header(name, value);
+    }
+    if answer.status != 204 {
+        response = response.header("content-length", answer.body.len());
+    }
+    let Ok(response) = response.body(()) else { return respond.send_reset(h2::Reason::INTERNAL_ERROR) };
+    let empty = answer.body.is_empty() || head_only;
+    if let Ok(mut stream) = respond.send_response(response, empty)
+        && !empty
+    {
+        // A client that is gone does not want it.
+        let _sent = stream.send_data(Bytes::from(answer.body), true);
+    }
+}
+
+/// Takes the body in and gives the answer; `None` when the client has gone away, or takes too long.
+async fn receive<S: Service>(
+    server: &Server<S>,
+    begin: Begin<S::Body>,
+    stream: &mut RecvStream,
+) -> Option<Answer> {
+    let deadline = Instant::now() + server.settings.body;
+    let (mut body, limit) = match timeout_at(deadline, begin.now()).await.ok()? {
+        Begin::Answer(answer) => return Some(answer),
+        Begin::Body(body, limit) => (body, limit),
+        Begin::Later(_) => return None, // `now` has waited for it
+    };
+    let mut received = 0;
+    loop {
+        let silence = deadline.min(Instant::now() + server.settings.idle);
+        match timeout_at(silence, stream.data()).await.ok()? {
+            None => return Some(body.end().await),
+            Some(piece) => {
+                let piece = piece.ok()?;
+                received += piece.len();
+                if received > limit {
+                    return Some(Answer::too_large(limit));
+                }
+                if let Err(refusal) = body.data(&piece).await {
+                    return Some(refusal);
+                }
+                // Only now, when its memory is free again, may the client send as much more.
+                let size = piece.len();
+                drop(piece);
+                stream.flow_control().release_capacity(size).ok()?;
+            }
+        }
+    }
+}
+
+/// The connection's socket, read only when what may come of it is paid for.
+struct Socket {
+    stream: Stream,
+    /// What was received before.
+    input: Buf,
+    gate: Gate,
+}
+
+struct Gate {
+    account: Account,
+    /// Requests in flight.
+    streams: Rc<Cell<usize>>,
+    lease: Option<Lease>,
+    acquire: Option<Acquire>,
+}
+
+impl Gate {
+    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lease.is_none() {
+            let acquire = self.acquire.get_or_insert_with(|| self.account.lease(ACTIVE_BYTES));
+            let lease = ready!(Pin::new(acquire).poll(context));
+            self.acquire = None;
+            self.lease = Some(lease.map_err(|_| io::ErrorKind::OutOfMemory)?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn close(&mut self) {
+        if self.streams.get() == 0 {
+            self.lease = None;
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Socket { stream, input, gate } = self.get_mut();
+        if input.is_empty() && stream.poll_ready(context)?.is_pending() {
+            gate.close();
+            return Poll::Pending;
+        }
+        ready!(gate.poll_open(context))?;
+        if input.is_empty() {
+            let read = Pin::new(stream).poll_read(context, buffer);
+            if read.is_pending() {
+                gate.close();
+            }
+            return read;
+        }
+        let front = input.front();
+        let size = front.len().min(buffer.remaining());
+        buffer.put_slice(&front[..size]);
+        input.consume(size);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
