@@ -3,4 +3,5 @@
 pub mod body;
 pub mod client;
 pub mod http1;
+pub mod jwt;
 pub mod listener;
