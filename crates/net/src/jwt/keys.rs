@@ -1,6 +1,7 @@
 //! The issuer's keys ([RFC 7517](https://www.rfc-editor.org/rfc/rfc7517)), and when to fetch them.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,18 +10,19 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{Request, StatusCode};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Denied;
-use super::token::Token;
+use super::token::Signed;
 use crate::client::{Body, Client};
 
 /// The longest key set that is read. Those of large issuers have some 40 KB, most of it certificates.
 pub(super) const SET_BYTES: usize = 256 << 10;
 /// Keys that are kept.
-const KEYS: usize = 100;
+const KEYS: usize = 50;
 /// Bytes of the longest key that can be checked with, and of a number or name of one.
-const NUMBER_BYTES: usize = 1024;
+pub(super) const NUMBER_BYTES: usize = 1024;
 
 /// How often a key set that could not be fetched is asked for.
 const RETRY: Duration = Duration::from_secs(10);
@@ -76,7 +78,7 @@ impl KeySet {
     }
 
     /// Checks the signature.
-    pub(super) async fn verify(&self, token: &Token<'_>, now: Instant) -> Result<(), Denied> {
+    pub(super) async fn verify(&self, token: &Signed<'_>, now: Instant) -> Result<(), Denied> {
         let fetching = match self.known().plan(&token.kid, self.interval, now) {
             Fetch::No => None,
             Fetch::IfFree => self.fetching.try_lock().ok(),
@@ -88,12 +90,12 @@ impl KeySet {
         }
         drop(fetching);
         let known = self.known();
-        if !known.fetched.is_some_and(|at| now.saturating_duration_since(at) < self.interval + GRACE) {
+        if known.fetched.is_none_or(|at| now.saturating_duration_since(at) >= self.interval + GRACE) {
             return Err(Denied::NoKeys);
         }
         let key = known.find(&token.kid).ok_or(Denied::UnknownKey)?;
         RsaPublicKeyComponents { n: &key.modulus, e: &key.exponent }
-            .verify(&RSA_PKCS1_2048_8192_SHA256, token.signed, &token.signature)
+            .verify(&RSA_PKCS1_2048_8192_SHA256, token.text, &token.signature)
             .map_err(|_| Denied::Signature)
     }
 
@@ -147,9 +149,36 @@ impl Known {
 }
 
 #[derive(Deserialize)]
-struct Set<'a> {
-    #[serde(borrow)]
-    keys: Vec<Member<'a>>,
+struct Set {
+    keys: Keys,
+}
+
+/// The keys of a set that tokens can be checked with. Others are passed over, and so are more than [`KEYS`].
+struct Keys(Vec<Key>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(members: D) -> Result<Keys, D::Error> {
+        members.deserialize_seq(KeysVisitor)
+    }
+}
+
+struct KeysVisitor;
+
+impl<'de> Visitor<'de> for KeysVisitor {
+    type Value = Keys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of keys")
+    }
+
+    /// Each member becomes a key or nothing as it is read: a long set is never there as a whole.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Keys, A::Error> {
+        let mut keys = Vec::new();
+        while let Some(member) = members.next_element::<Member<'de>>()? {
+            keys.extend(member.key().filter(|_| keys.len() < KEYS));
+        }
+        Ok(Keys(keys))
+    }
 }
 
 #[derive(Deserialize)]
@@ -168,10 +197,9 @@ struct Member<'a> {
     e: Option<Cow<'a, str>>,
 }
 
-/// The keys of a set that tokens can be checked with; others are passed over.
 fn parse(set: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set<'_> = serde_json::from_slice(set).map_err(|error| format!("no key set: {error}"))?;
-    let keys: Vec<Key> = set.keys.iter().filter_map(Member::key).take(KEYS).collect();
+    let set: Set = serde_json::from_slice(set).map_err(|error| format!("no key set: {error}"))?;
+    let Keys(keys) = set.keys;
     if keys.is_empty() { Err("the key set has no RSA key for signatures".to_owned()) } else { Ok(keys) }
 }
 

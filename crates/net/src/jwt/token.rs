@@ -8,17 +8,22 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::Denied;
+use super::keys::NUMBER_BYTES;
 
 /// Seconds by which the clocks of the issuer and this host may differ where nothing else forgives it.
 const SKEW: f64 = 60.0;
 
 /// A token, its signature not checked.
 pub(super) struct Token<'a> {
+    pub(super) claims: Claims,
+    pub(super) signed: Signed<'a>,
+}
+
+/// What a signature is checked with. It is small, because requests hold it while keys are fetched.
+pub(super) struct Signed<'a> {
     /// The name of the key it is signed with.
     pub(super) kid: String,
-    pub(super) claims: Claims,
-    /// What is signed.
-    pub(super) signed: &'a [u8],
+    pub(super) text: &'a [u8],
     pub(super) signature: Vec<u8>,
 }
 
@@ -59,7 +64,7 @@ impl<'a> Token<'a> {
         else {
             return Err(Denied::Malformed("form (three parts with dots between them)"));
         };
-        let signed = &token[..header.len() + 1 + claims.len()];
+        let text = &token[..header.len() + 1 + claims.len()];
         let header = decode(header, "header")?;
         let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| Denied::Malformed("header"))?;
         if header.alg != "RS256" {
@@ -69,9 +74,16 @@ impl<'a> Token<'a> {
             return Err(Denied::Malformed("header (it has a \"crit\")"));
         }
         let kid = header.kid.ok_or(Denied::Missing("kid"))?.into_owned();
+        if kid.len() > NUMBER_BYTES {
+            return Err(Denied::UnknownKey);
+        }
         let claims =
             serde_json::from_slice(&decode(claims, "payload")?).map_err(|_| Denied::Malformed("payload"))?;
-        Ok(Token { kid, claims, signed, signature: decode(signature, "signature")? })
+        let signature = decode(signature, "signature")?;
+        if signature.len() > NUMBER_BYTES {
+            return Err(Denied::Signature);
+        }
+        Ok(Token { claims, signed: Signed { kid, text, signature } })
     }
 }
 
