@@ -270,6 +270,8 @@ const NO_BODIES: &[(&[u8], u64, Reason)] = &[
     (b"{\"a\":[", 6, Reason::Truncated),
     (b"{\"a\":1", 5, Reason::Truncated),
     (b"{\"a\":tru", 5, Reason::Truncated),
+    (b"{\"a\":1e2e", 5, Reason::Number),
+    (b"{\"a\":-01", 5, Reason::LeadingZero),
 ];
 
 const BEFORE: &[u8] = b"{\"v\":";
@@ -317,6 +319,15 @@ fn each_body_has_the_records_the_table_says_or_is_refused() {
     }
     for (body, offset, reason) in NO_BODIES {
         assert_eq!(read(body), Err(Error { offset: *offset, reason: *reason }), "{}", body.escape_ascii());
+    }
+}
+
+#[test]
+fn a_long_number_that_is_also_wrong_is_refused_for_the_same_reason_wherever_it_is_cut() {
+    for digits in [1000, 1020, 1100] {
+        let body = format!("{{\"a\":{}e1e1}}", "1".repeat(digits));
+        let reason = if digits > 1024 { Reason::NumberTooLong } else { Reason::Number };
+        assert_eq!(read(body.as_bytes()), Err(Error { offset: 5, reason }));
     }
 }
 
