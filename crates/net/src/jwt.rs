@@ -11,9 +11,11 @@
 //! The key set is fetched when the first token comes, again when it is older than
 //! `oauth2.jwks_refresh_interval`, and when a token names a key that is not in it: a server that changes its
 //! keys is followed at once. No one can have it fetched more often than every 30 seconds by inventing key
-//! names. While it cannot be fetched, the keys that are known are used for another hour.
+//! names. While it cannot be fetched, the keys that are known are used for another hour. A token that was found
+//! good is not checked again until it expires or the keys are fetched again.
 
 mod keys;
+mod recent;
 mod token;
 
 #[cfg(test)]
@@ -27,6 +29,7 @@ use options::{Options, Period, Reader, SpaceList};
 
 use crate::client::{Client, Settings, Tls, TlsRefused, TrustOptions};
 use keys::KeySet;
+use recent::{Entry, Recent, digest_of};
 use token::Token;
 
 /// The options that inputs share.
@@ -154,6 +157,7 @@ pub struct Validator {
     audience: Option<String>,
     clients: Vec<String>,
     keys: KeySet,
+    recent: Recent,
 }
 
 /// The time, by the clock that never jumps and by the one that everybody shares.
@@ -204,6 +208,7 @@ impl Validator {
             audience: options.allowed_audience.clone(),
             clients: options.allowed_clients.iter().flat_map(|list| list.0.iter().cloned()).collect(),
             keys: KeySet::new(Client::new(settings), url.clone(), options.refresh_interval.0),
+            recent: Recent::default(),
         }))
     }
 
@@ -217,12 +222,20 @@ impl Validator {
     }
 
     async fn check_at(&self, authorization: Option<&[u8]>, now: Now) -> Result<(), Denied> {
-        let token = bearer(authorization.ok_or(Denied::NoHeader)?)?;
+        let text = bearer(authorization.ok_or(Denied::NoHeader)?)?;
+        let digest = digest_of(text);
+        if let Some(keys) = self.keys.fresh(now.instant)
+            && self.recent.knows(&digest, keys, now.unix)
+        {
+            return Ok(());
+        }
         // The claims first: no key is looked up, or fetched, for a token that is of no use anyway.
-        let Token { claims, signed } = Token::parse(token)?;
-        claims.check(&self.issuer, self.audience.as_deref(), &self.clients, now.unix)?;
+        let Token { claims, signed } = Token::parse(text)?;
+        let expires = claims.check(&self.issuer, self.audience.as_deref(), &self.clients, now.unix)?;
         drop(claims);
-        self.keys.verify(&signed, now.instant).await
+        let keys = self.keys.verify(&signed, now.instant).await?;
+        self.recent.remember(Entry { token: digest, keys, expires });
+        Ok(())
     }
 }
 

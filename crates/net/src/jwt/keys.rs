@@ -50,6 +50,8 @@ pub(super) struct KeySet {
 #[derive(Debug, Clone, Default)]
 struct Known {
     keys: Arc<Vec<Key>>,
+    /// How often keys came.
+    generation: u64,
     /// When these keys came.
     fetched: Option<Instant>,
     /// When they were last asked for, with success or without.
@@ -77,8 +79,15 @@ impl KeySet {
         KeySet { client, url, interval, known: Mutex::default(), fetching: tokio::sync::Mutex::default() }
     }
 
-    /// Checks the signature.
-    pub(super) async fn verify(&self, token: &Signed<'_>, now: Instant) -> Result<(), Denied> {
+    /// The generation of the keys, if they are not to be fetched again.
+    pub(super) fn fresh(&self, now: Instant) -> Option<u64> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = now.saturating_duration_since(known.fetched?);
+        (age < self.interval).then_some(known.generation)
+    }
+
+    /// Checks the signature; gives the generation of the keys that it was checked with.
+    pub(super) async fn verify(&self, token: &Signed<'_>, now: Instant) -> Result<u64, Denied> {
         let fetching = match self.known().plan(&token.kid, self.interval, now) {
             Fetch::No => None,
             Fetch::IfFree => self.fetching.try_lock().ok(),
@@ -96,7 +105,8 @@ impl KeySet {
         let key = known.find(&token.kid).ok_or(Denied::UnknownKey)?;
         RsaPublicKeyComponents { n: &key.modulus, e: &key.exponent }
             .verify(&RSA_PKCS1_2048_8192_SHA256, token.text, &token.signature)
-            .map_err(|_| Denied::Signature)
+            .map_err(|_| Denied::Signature)?;
+        Ok(known.generation)
     }
 
     fn known(&self) -> Known {
@@ -110,6 +120,7 @@ impl KeySet {
         match found {
             Ok(keys) => {
                 known.keys = Arc::new(keys);
+                known.generation += 1;
                 known.fetched = Some(now);
             }
             Err(why) => tracing::warn!("oauth2.jwks_url: the keys could not be fetched: {why}"),

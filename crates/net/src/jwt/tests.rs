@@ -239,6 +239,20 @@ async fn an_unknown_key_has_the_set_fetched_but_not_by_every_token() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_let_in_is_let_in_until_it_expires_or_its_key_is_gone() {
+    let (validator, now, _) = validator(vec![ok(&[public(ONE, "a")]), ok(&[public(OTHER, "b")])]).await;
+    let token = sign(ONE, &header("a"), &claims());
+    for unix in [1_000.0, 1_999.9] {
+        assert_eq!(check(&validator, &token, Now { unix, ..now }).await, Ok(()));
+    }
+    assert_eq!(check(&validator, &token, Now { unix: 2_000.0, ..now }).await, Err(Denied::Expired));
+    // A token with a new key has the set fetched, from which the old key is gone.
+    let new = sign(OTHER, &header("b"), &claims());
+    assert_eq!(check(&validator, &new, later(now, 30)).await, Ok(()));
+    assert_eq!(check(&validator, &token, later(now, 30)).await, Err(Denied::UnknownKey));
+}
+
+#[tokio::test]
 async fn known_keys_outlive_an_issuer_that_is_down_for_an_hour() {
     let (validator, now, requests) = validator(vec![ok(&[public(ONE, "a")]), DOWN.to_owned()]).await;
     let token = sign(ONE, &header("a"), &claims());

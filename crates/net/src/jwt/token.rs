@@ -92,14 +92,16 @@ fn decode(part: &[u8], name: &'static str) -> Result<Vec<u8>, Denied> {
 }
 
 impl Claims {
+    /// Whether the token is for here and now; gives the time at which it expires.
     pub(super) fn check(
         &self,
         issuer: &str,
         audience: Option<&str>,
         clients: &[String],
         now: f64,
-    ) -> Result<(), Denied> {
-        if self.exp.ok_or(Denied::Missing("exp"))? <= now {
+    ) -> Result<f64, Denied> {
+        let expires = self.exp.ok_or(Denied::Missing("exp"))?;
+        if expires <= now {
             return Err(Denied::Expired);
         }
         if self.nbf.is_some_and(|nbf| nbf > now + SKEW) {
@@ -119,6 +121,6 @@ impl Claims {
         if !clients.is_empty() && !client.is_some_and(|client| clients.contains(client)) {
             return Err(Denied::Client);
         }
-        Ok(())
+        Ok(expires)
     }
 }
