@@ -39,7 +39,17 @@ pub fn fuzz(arguments: &[&str]) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["test", "--release", "-p", "formats", "--test", "fuzz", "--", "--nocapture"])
+        .args([
+            "test",
+            "--release",
+            "-p",
+            "formats",
+            "--test",
+            "fuzz",
+            "--",
+            "--nocapture",
+            "--test-threads=3",
+        ])
         .current_dir(run::root())
         .env("FUZZ_SECONDS", seconds.to_string())
         .env("FUZZ_SEED", seed.unwrap_or_else(now).to_string());
