@@ -1,6 +1,7 @@
 //! `cargo x`: what developers and CI run.
 
 mod bench;
+mod fuzz;
 mod quickstart;
 mod run;
 mod tools;
@@ -13,6 +14,7 @@ Usage: cargo x COMMAND
   quickstart   starts a local Kusto and weir, sends large payloads, and shows rows and memory
   test         every test; installs the tools that the tests drive, and says so
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
+  fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   check        formatting and lints
   gate         check, then test
   fmt          formats the code
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         ["quickstart"] => quickstart::quickstart(),
         ["test", rest @ ..] => test(rest),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["check"] => check(),
         ["gate"] => check().and_then(|()| test(&[])),
         ["fmt"] => run::cargo(&["fmt", "--all"]),

@@ -2,6 +2,8 @@
 //!
 //! * [`json::Transcoder`] turns JSON text into records as it arrives.
 //! * [`json::Printer`] turns msgpack values into JSON text, block by block.
+//! * [`form::Transcoder`] turns a form into a record as it arrives.
+//! * [`inflate::Decoder`] decompresses bodies as they arrive.
 //! * [`gzip::Encoder`] compresses into leased pages.
 //! * [`stdout::RecordLine`] writes records as Fluent Bit's stdout prints them.
 //!
@@ -10,7 +12,9 @@
 //! the size of the body.
 
 mod block;
+pub mod form;
 pub mod gzip;
+pub mod inflate;
 pub mod json;
 pub mod stdout;
 

@@ -137,6 +137,8 @@ impl Transcoder {
             State::Closed => Ok(self.writer.finish()),
             State::AfterRecord if !self.array => Ok(self.writer.finish()),
             State::Start | State::Open if self.held.is_empty() => Err(self.error(Reason::Empty)),
+            // A number that was cut is looked at when it is complete, which this one will never be.
+            State::InNumber if let Err(reason) = number::scan(&self.held) => Err(self.error(reason)),
             _ => Err(self.error(Reason::Truncated)),
         }
     }
@@ -476,11 +478,14 @@ impl Transcoder {
 
     fn rest_of_number(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
         let len = input.iter().position(|byte| !number::in_numbers(*byte)).unwrap_or(input.len());
-        if self.held.len() + len > number::MAX {
-            return Err(Reason::NumberTooLong.into());
-        }
+        // One byte more than may be, to refuse the number for the same reason wherever it was cut.
+        let len = len.min(number::MAX + 1 - self.held.len());
         self.held.extend_from_slice(&input[..len]);
         advance(input, len);
+        if self.held.len() > number::MAX {
+            number::scan(&self.held)?;
+            return Err(Reason::NumberTooLong.into());
+        }
         if input.is_empty() {
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! What the tests of both directions share.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
+
+pub mod compressed;
 
 use budget::{Account, Budget, Share};
 use event::{EventTime, Events};

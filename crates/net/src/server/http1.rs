@@ -35,7 +35,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Serves a connection to its end.
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch: Watch, slot: Slot) {
     let input = Buf::new(&server.accounts.receive);
-    let mut connection = Connection { stream, input, watch, slot };
+    let mut connection = Connection { stream, input, watch, slot, fresh: server.settings.http2 };
     if matches!(connection.stream, Stream::Tls(_)) {
         // Boxed, as everything below, so that a connection that waits for a request is small.
         match Box::pin(connection.handshake(server.settings.accept)).await {
@@ -44,9 +44,8 @@ pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch
             Err(_) => return,
         }
     }
-    let mut first = true;
     while connection.idle(server.settings.idle).await.is_ok() {
-        match Box::pin(connection.requests(&server, std::mem::take(&mut first))).await {
+        match Box::pin(connection.requests(&server)).await {
             Ok(Next::Idle) => {}
             Ok(Next::Http2) => return Box::pin(http2::run(server, connection)).await,
             Err(End::Full) => return turn_away(&connection.stream),
@@ -75,6 +74,8 @@ pub(super) struct Connection {
     pub(super) input: Buf,
     pub(super) watch: Watch,
     pub(super) slot: Slot,
+    /// Nothing has arrived that rules HTTP/2 out.
+    fresh: bool,
 }
 
 /// What a head says about the rest of the request.
@@ -104,24 +105,20 @@ impl Connection {
     }
 
     /// Serves what has arrived, to the end of a request behind which nothing has.
-    async fn requests<S: Service>(&mut self, server: &Server<S>, first: bool) -> Result<Next, End> {
+    async fn requests<S: Service>(&mut self, server: &Server<S>) -> Result<Next, End> {
         let mut answers = Vec::new();
-        let mut may_be_http2 = first && server.settings.http2;
         self.watch.arm(self.watch.after(server.settings.idle), true);
         self.fill_now().await?;
         while !self.input.is_empty() {
-            if may_be_http2 {
-                let front = self.input.front();
-                let seen = front.len().min(PREFACE.len());
-                if front[..seen] == PREFACE[..seen] {
-                    if seen == PREFACE.len() {
-                        return Ok(Next::Http2);
+            if self.fresh {
+                match preface(self.input.front()) {
+                    Preface::Whole => return Ok(Next::Http2),
+                    Preface::Begun => {
+                        self.fill().await?;
+                        continue;
                     }
-                    self.watch.arm(self.watch.after(server.settings.idle), false);
-                    self.fill().await?;
-                    continue;
+                    Preface::Other => self.fresh = false,
                 }
-                may_be_http2 = false;
             }
             self.request(server, &mut answers).await?;
             if self.watch.stopping() && self.input.is_empty() {
@@ -361,6 +358,23 @@ impl Connection {
         self.watch.within(poll_fn(|context| stream.poll_flush(context))).await??;
         answers.clear();
         Ok(())
+    }
+}
+
+/// Whether bytes are what an HTTP/2 client begins with.
+enum Preface {
+    Whole,
+    Begun,
+    Other,
+}
+
+fn preface(bytes: &[u8]) -> Preface {
+    if bytes.starts_with(PREFACE) {
+        Preface::Whole
+    } else if PREFACE.starts_with(bytes) {
+        Preface::Begun
+    } else {
+        Preface::Other
     }
 }
 

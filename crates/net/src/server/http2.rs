@@ -40,7 +40,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end. What was received before it turned out to be HTTP/2 is read first.
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, connection: http1::Connection) {
-    let http1::Connection { stream, input, watch, slot: _slot } = connection;
+    let http1::Connection { stream, input, watch, slot: _slot, .. } = connection;
     let Ok(_lease) = server.accounts.connections.try_lease(IDLE_BYTES) else { return };
     let streams = Rc::new(Cell::new(0));
     let gate = Gate {
