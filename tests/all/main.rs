@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod certificates;
 mod configuration;
 mod http;
+mod http_matrix;
 mod kusto;
 mod memory;
 mod monitoring;

@@ -8,8 +8,10 @@
 //!
 //! A POST with `Content-Type: application/json` (or `application/x-ndjson`, `application/jsonl`) carries one
 //! object, several (concatenated, separated by commas or newlines) or one array of objects; each object is a
-//! record. The path is the tag: the text behind the first `/`, with every character other than ASCII letters,
-//! digits, `_` and `.` replaced by `_`; `/` alone stands for the input's own tag.
+//! record. With `application/x-www-form-urlencoded` the fields of the form are one record. Bodies may be
+//! compressed (`Content-Encoding`: gzip, deflate, zstd or snappy). The path is the tag: the text behind the
+//! first `/`, with every character other than ASCII letters, digits, `_` and `.` replaced by `_`; `/` alone
+//! stands for the input's own tag.
 //!
 //! A body is taken whole or refused whole, with one answer:
 //!
@@ -17,7 +19,8 @@
 //! |---|---|
 //! | 201, 200 or 204 (`successful_response_code`) | every record is in the pipeline |
 //! | 400 | wrong method, no or another content type, no body, or a body that is not what it says: the line names the byte |
-//! | 413 | longer than `buffer_max_size` |
+//! | 401 | with `oauth2.validate`: no valid token |
+//! | 413 | longer than `buffer_max_size`, as sent or decompressed |
 //! | 415 | a content encoding that is not known |
 //! | 503 with Retry-After | no memory left for the records for ten seconds |
 //!
@@ -31,9 +34,11 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use budget::Share;
+use budget::{Account, Share};
 use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
 use event::{EventTime, Tag};
+use formats::inflate::Encoding;
+use net::jwt::{Denied, ValidateOptions, Validator};
 use net::listener::ListenOptions;
 use net::server::{
     Accounts, Answer, Begin, Head, Lanes, Server, Service, Settings, TlsServer, TlsServerOptions,
@@ -41,7 +46,7 @@ use net::server::{
 use options::{Options, Period, Reader, Size, Words};
 
 use marking::Marking;
-use records::Records;
+use records::{Format, Plan, Records};
 
 /// The registry's entry.
 pub static INPUT: InputDef =
@@ -107,6 +112,9 @@ struct HttpOptions {
     /// How connections are accepted.
     listener: ListenOptions,
     #[option(flatten)]
+    /// Whom to let in.
+    validate: ValidateOptions,
+    #[option(flatten)]
     /// TLS.
     tls: TlsServerOptions,
 }
@@ -142,6 +150,13 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     let tls = TlsServer::new(&options.tls, options.http2)
         .map_err(|refused| reader.refuse(refused.option, refused.what, None))
         .ok()?;
+    let validator = Validator::new(&options.validate)
+        .map_err(|refused| reader.refuse(refused.option, refused.what, None))
+        .ok()?;
+    let keys = match &validator {
+        Some(_) => Some(setup.account("oauth2", Share::fixed(Validator::HELD), reader)?),
+        None => None,
+    };
     let marking = Marking::new(&options, reader)?;
     let success = options.success_header.iter().map(|Words([name, value])| (name.clone(), value.clone()));
     Some(Arc::new(Http {
@@ -152,6 +167,8 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
         options,
         marking,
         tls,
+        validator: validator.map(Arc::new),
+        _keys: keys,
     }))
 }
 
@@ -161,6 +178,9 @@ struct Http {
     success: Vec<(String, String)>,
     marking: Marking,
     tls: Option<TlsServer>,
+    validator: Option<Arc<Validator>>,
+    /// What the validator may hold, set aside.
+    _keys: Option<Account>,
     accounts: Accounts,
     lanes: Arc<Lanes>,
     listener: Mutex<Option<TcpListener>>,
@@ -225,52 +245,75 @@ impl Service for Ingest {
     type Body = Records;
 
     fn begin(&self, head: &Head<'_>) -> Begin<Records> {
-        match self.check(head) {
-            Err(answer) => Begin::Answer(answer),
-            Ok(()) => Begin::Body(self.records(head), self.http.options.buffer_max_size.0 as usize),
+        if !head.target.starts_with('/') {
+            return Begin::Answer(Answer::text(400, "error: invalid request"));
         }
+        if self.http.options.enable_health_endpoint && head.method == "GET" && head.path() == "/health" {
+            return Begin::Answer(Answer { extra: self.success.clone(), ..Answer::text(200, health()) });
+        }
+        let begin = match self.plan(head) {
+            Err(answer) => Begin::Answer(answer),
+            Ok(plan) => {
+                let limit = plan.limit;
+                Begin::Body(Records::new(self.out.clone(), plan), limit)
+            }
+        };
+        let Some(validator) = self.http.validator.clone() else { return begin };
+        let authorization = head.header("authorization").map(str::to_owned);
+        Begin::Later(Box::pin(async move {
+            match validator.check(authorization.as_deref().map(str::as_bytes)).await {
+                Ok(()) => begin,
+                Err(denied) => Begin::Answer(unauthorized(&denied)),
+            }
+        }))
     }
 }
 
+fn unauthorized(denied: &Denied) -> Answer {
+    if denied.is_temporary() {
+        tracing::warn!("[input:http] a token could not be checked: {denied}");
+        return Answer::text(503, "error: tokens cannot be checked now; send the records again")
+            .header("Retry-After", "5");
+    }
+    tracing::debug!("[input:http] a request was refused with 401: {denied}");
+    Answer::text(401, format!("error: {denied}")).header("WWW-Authenticate", "Bearer")
+}
+
 impl Ingest {
-    /// The answer to a request that is no ingestion, in Fluent Bit's order of checks.
-    fn check(&self, head: &Head<'_>) -> Result<(), Answer> {
-        if !head.target.starts_with('/') {
-            return Err(Answer::text(400, "error: invalid request"));
-        }
-        if self.http.options.enable_health_endpoint && head.method == "GET" && head.path() == "/health" {
-            return Err(Answer { extra: self.success.clone(), ..Answer::text(200, health()) });
-        }
+    /// What to do with the records of a request, or the answer to one that has none, in Fluent Bit's order of
+    /// checks.
+    fn plan(&self, head: &Head<'_>) -> Result<Plan, Answer> {
         if head.method != "POST" {
             return Err(Answer::text(400, "error: invalid HTTP method"));
         }
         let Some(kind) = head.header("content-type") else {
             return Err(Answer::text(400, "error: header 'Content-Type' is not set"));
         };
-        let kind = kind.split(';').next().unwrap_or("").trim();
-        let known = ["application/json", "application/x-ndjson", "application/jsonl"];
-        if !known.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
-            return Err(Answer::text(400, "error: invalid 'Content-Type'"));
-        }
-        let encoding = head.header("content-encoding").unwrap_or("identity");
-        if !encoding.eq_ignore_ascii_case("identity") {
-            let text =
-                format!("error: the content encoding \"{encoding}\" is not known; send the body as it is");
-            return Err(Answer::text(415, text));
-        }
-        Ok(())
+        let format = Format::named(kind).ok_or_else(|| Answer::text(400, "error: invalid 'Content-Type'"))?;
+        let options = &self.http.options;
+        let answer = Answer::status(options.successful_response_code);
+        Ok(Plan {
+            tag: tag_of(head.path()).unwrap_or_else(|| self.out.tag().clone()),
+            marks: self.http.marking.of(head),
+            format,
+            encoding: encoding_of(head)?,
+            limit: options.buffer_max_size.0 as usize,
+            success: Answer { extra: self.success.clone(), ..answer },
+        })
     }
+}
 
-    /// What receives the body of a request that was let in.
-    fn records(&self, head: &Head<'_>) -> Records {
-        let answer = Answer {
-            extra: self.success.clone(),
-            ..Answer::status(self.http.options.successful_response_code)
-        };
-        let tag = tag_of(head.path()).unwrap_or_else(|| self.out.tag().clone());
-        let marks = self.http.marking.of(head);
-        Records::new(self.out.clone(), tag, marks, answer)
+/// How the body is compressed. Several encodings, one over the other, are more than anybody sends.
+fn encoding_of(head: &Head<'_>) -> Result<Option<Encoding>, Answer> {
+    let Some(name) = head.header("content-encoding") else { return Ok(None) };
+    if name.is_empty() || name.eq_ignore_ascii_case("identity") {
+        return Ok(None);
     }
+    Encoding::named(name).map(Some).ok_or_else(|| {
+        let known = "gzip, deflate, zstd and snappy";
+        let text = format!("error: the content encoding \"{name}\" is not known; there are {known}");
+        Answer::text(415, text).header("Accept-Encoding", "gzip, deflate, zstd, snappy")
+    })
 }
 
 /// Tells that the input is up, and the time as the input sees it.

@@ -37,7 +37,7 @@ use watch::{TICK, Watches};
 /// The longest head of a request, request line and all headers.
 pub const HEAD_BYTES: usize = 16_384;
 /// Requests at a time of an HTTP/2 connection.
-pub const STREAMS: u32 = 8;
+pub const STREAMS: u32 = 16;
 
 /// What an open connection costs beside its pages: task, registration, line in the table of deadlines.
 const CONNECTION_BYTES: usize = 1_536;

@@ -19,13 +19,13 @@ const LINGER_BYTES: usize = 16 << 20;
 /// The least room that is worth a read.
 const READ_AT_LEAST: usize = 2_048;
 /// A rest of a refused body up to this size is thrown away and the connection kept.
-const PASSED_OVER: usize = 65_536;
+pub(super) const PASSED_OVER: usize = 65_536;
 /// Answers to pipelined requests go out together up to this size.
 const ANSWERS_BYTES: usize = 2_048;
 /// How long a request waits for a page before it is answered 503.
 const PAGE_WAIT: Duration = Duration::from_secs(5);
 /// How long a refused body is read.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may leave an answer unread.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 

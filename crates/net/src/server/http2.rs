@@ -149,6 +149,7 @@ async fn answer<S: Service>(
     let Some(answer) = receive(&server, begin, &mut body).await else {
         return respond.send_reset(h2::Reason::CANCEL);
     };
+    pass_over(&mut body).await;
     let mut response = Response::builder().status(answer.status).header("server", "weir");
     for (name, value) in answer.fields() {
         response = response.header(name, value);
@@ -197,6 +198,20 @@ async fn receive<S: Service>(
                 drop(piece);
                 stream.flow_control().release_capacity(size).ok()?;
             }
+        }
+    }
+}
+
+/// Throws a short rest of a refused body away: clients do not expect an answer before they have sent it.
+async fn pass_over(stream: &mut RecvStream) {
+    let deadline = Instant::now() + http1::LINGER;
+    let mut seen = 0;
+    while seen <= http1::PASSED_OVER
+        && let Ok(Some(Ok(piece))) = timeout_at(deadline, stream.data()).await
+    {
+        seen += piece.len();
+        if stream.flow_control().release_capacity(piece.len()).is_err() {
+            break;
         }
     }
 }
