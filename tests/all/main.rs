@@ -6,6 +6,8 @@ mod certificates;
 mod configuration;
 mod http;
 mod http_matrix;
+mod http_neighbours;
+mod http_tokens;
 mod kusto;
 mod memory;
 mod monitoring;
