@@ -14,7 +14,7 @@ use super::sample::Sample;
 use super::scenario::{Load, Route, Scenario};
 use super::sink::Sink;
 use crate::client::Connection;
-use crate::load::{self, Held, Outcome, Plan, Target};
+use crate::load::{self, Body, Held, Outcome, Plan, Target};
 use crate::process;
 
 /// How long an agent rests before its memory is looked at again.
@@ -161,7 +161,7 @@ fn open_log(path: &Path) -> Result<File, String> {
 
 /// Measures. What names run, scenario, agent and round is left to the caller.
 pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario) -> Result<Sample, String> {
-    let (body, records) = scenario.body.bytes();
+    let (body, _) = scenario.body.bytes();
     let destination = Destination::start(scenario.route, place)?;
     let subject = Subject::start(agent, scenario, body.len(), &destination, place)?;
     let mut before = Counted::default();
@@ -169,9 +169,9 @@ pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario) -> Result<Sampl
         subject.warm_up(&body)?;
         before = subject.counted()?;
     }
-    let plan = plan(scenario, subject.input, body, records, place.seconds)?;
+    let plan = plan(scenario, subject.input, body, place.seconds)?;
     let (rss_start, cpu, load_cpu) = (subject.memory()?.resident, subject.cpu()?, destination.cpu());
-    let (outcome, held) = send(&plan, scenario.load)?;
+    let (outcome, held) = send(&plan)?;
     let rss_final = subject.memory()?.resident;
     let load_cpu = (destination.cpu() - load_cpu) / outcome.seconds.max(1e-6) + outcome.generator_cpu;
     let (drain, counted) = subject.drain(before.delivered + outcome.records)?;
@@ -199,14 +199,14 @@ pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario) -> Result<Sampl
         rss_rested: rested.resident,
         taken: counted.taken - before.taken,
         delivered: counted.delivered - before.delivered,
-        held: held.count() as u64,
+        held: if matches!(scenario.load, Load::Held(_)) { held.count() as u64 } else { 0 },
         ..Sample::default()
     })
 }
 
-fn plan(scenario: &Scenario, port: u16, body: Vec<u8>, records: u64, seconds: f64) -> Result<Plan, String> {
+fn plan(scenario: &Scenario, port: u16, body: Vec<u8>, seconds: f64) -> Result<Plan, String> {
     let target = Target::parse(&format!("http://127.0.0.1:{port}/bench"))?;
-    let plan = Plan { patience: PATIENCE, ..Plan::new(target, body, records) };
+    let plan = Plan { patience: PATIENCE, ..Plan::new(target, Body::new(body)) };
     Ok(match scenario.load {
         Load::Flat(connections) => {
             Plan { connections, duration: Some(Duration::from_secs_f64(seconds)), ..plan }
@@ -217,11 +217,6 @@ fn plan(scenario: &Scenario, port: u16, body: Vec<u8>, records: u64, seconds: f6
     })
 }
 
-/// Only a load that is about held connections keeps them.
-fn send(plan: &Plan, load: Load) -> Result<(Outcome, Held), String> {
-    let (outcome, held) = load::run(plan, &mut |_| {}).map_err(|error| format!("sending: {error}"))?;
-    Ok(match load {
-        Load::Held(_) => (outcome, held),
-        Load::Flat(_) => (outcome, Held::default()),
-    })
+fn send(plan: &Plan) -> Result<(Outcome, Held), String> {
+    load::run(plan, &mut |_| {}).map_err(|error| format!("sending: {error}"))
 }
