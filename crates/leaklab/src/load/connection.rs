@@ -36,14 +36,19 @@ pub struct Request {
 }
 
 /// How far a step came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// It waits for the network.
     Blocked,
     /// It waits for the time to send more.
     Paced,
-    /// No more can be sent or received.
-    Ended(ErrorKind),
+    /// No more can be sent or received, and why.
+    Ended(String),
+}
+
+/// An error in words that are the same for all connections it happens to.
+pub fn reason(error: &io::Error) -> String {
+    error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 
 /// An answer.
@@ -116,7 +121,7 @@ impl Connection {
                 // Not connected yet reads as would block.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Blocked,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Step::Ended(error.kind()),
+                Err(error) => return Step::Ended(reason(&error)),
             }
         }
     }
@@ -152,11 +157,11 @@ impl Connection {
                         match self.reader.take(&mut bytes) {
                             Ok(Some(message)) => {
                                 if self.answered(message, answers) {
-                                    return Step::Ended(ErrorKind::ConnectionAborted);
+                                    return Step::Ended(ErrorKind::ConnectionAborted.to_string());
                                 }
                             }
                             Ok(None) => break,
-                            Err(_) => return Step::Ended(ErrorKind::InvalidData),
+                            Err(what) => return Step::Ended(what.to_owned()),
                         }
                     }
                     // The next bytes are reported by the poll; one call less for each answer.
@@ -166,7 +171,7 @@ impl Connection {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Blocked,
-                Err(error) => return Step::Ended(error.kind()),
+                Err(error) => return Step::Ended(reason(&error)),
             }
         }
     }
@@ -185,6 +190,6 @@ impl Connection {
         if let Some(message) = self.reader.closed() {
             self.answered(message, answers);
         }
-        Step::Ended(ErrorKind::UnexpectedEof)
+        Step::Ended(ErrorKind::UnexpectedEof.to_string())
     }
 }

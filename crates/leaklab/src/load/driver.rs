@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use super::connection::{Answer, Connection, PACE, Request, Step};
+use super::connection::{Answer, Connection, PACE, Request, Step, reason};
 use super::outcome::{Outcome, Progress};
 use super::plan::Plan;
 use super::poll::Poll;
@@ -147,7 +147,7 @@ impl<'a> Driver<'a> {
                         self.slots[slot].connection = Some(connection);
                     }
                     Err(error) => {
-                        self.failed(slot, error.kind());
+                        self.failed(slot, &reason(&error));
                         continue;
                     }
                 }
@@ -188,20 +188,20 @@ impl<'a> Driver<'a> {
         match step {
             Step::Blocked => {}
             Step::Paced => self.pauses.push(Reverse((Instant::now() + PACE, slot, Wake::Send))),
-            Step::Ended(reason) => self.close(slot, reason),
+            Step::Ended(reason) => self.close(slot, &reason),
         }
     }
 
     /// Closes a connection; the requests on it have failed.
-    fn close(&mut self, slot: usize, reason: ErrorKind) {
+    fn close(&mut self, slot: usize, reason: &str) {
         let Some(connection) = self.slots[slot].connection.take() else { return };
         for _ in 0..connection.waiting() {
             self.failed(slot, reason);
         }
     }
 
-    fn failed(&mut self, slot: usize, reason: ErrorKind) {
-        self.tally.failed(reason.to_string());
+    fn failed(&mut self, slot: usize, reason: &str) {
+        self.tally.failed(reason.to_owned());
         self.waiting -= 1;
         self.pauses.push(Reverse((Instant::now() + BACKOFF, self.after(slot), Wake::Begin)));
     }
@@ -216,7 +216,7 @@ impl<'a> Driver<'a> {
         for slot in 0..self.slots.len() {
             let since = self.slots[slot].connection.as_ref().and_then(Connection::waits_since);
             if since.is_some_and(|begun| now - begun > self.plan.patience) {
-                self.close(slot, ErrorKind::TimedOut);
+                self.close(slot, &ErrorKind::TimedOut.to_string());
             }
         }
     }

@@ -114,6 +114,8 @@ where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut builder = h2::client::Builder::new();
+    // Until the server has said how many streams it takes, one is safe.
+    builder.initial_max_send_streams(1);
     builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let (sender, connection) = builder.handshake(transport).await.map_err(io::Error::other)?;
     spawn_local(async move {

@@ -107,6 +107,23 @@ impl Outcome {
         self.answers.iter().filter(|(status, _)| (200..300).contains(*status)).map(|(_, count)| count).sum()
     }
 
+    /// Adds a load that came after this one; its latency and its share of a core take the place of this one's.
+    pub fn add(&mut self, later: Outcome) {
+        for (status, count) in later.answers {
+            *self.answers.entry(status).or_default() += count;
+        }
+        for (reason, count) in later.failures {
+            *self.failures.entry(reason).or_default() += count;
+        }
+        self.requests += later.requests;
+        self.records += later.records;
+        self.bytes += later.bytes;
+        self.wire_bytes += later.wire_bytes;
+        self.connections += later.connections;
+        self.seconds += later.seconds;
+        (self.latency, self.generator_cpu) = (later.latency, later.generator_cpu);
+    }
+
     fn per_second(&self, count: u64) -> f64 {
         if self.seconds > 0.0 { count as f64 / self.seconds } else { 0.0 }
     }
