@@ -40,7 +40,8 @@ impl History {
     }
 }
 
-/// The newest whole entry of each scenario that there is, in the order of the scenarios.
+/// The newest whole entry of each scenario that there is, in the order of the scenarios; and the newest with
+/// nobody but weir, which shows the noise.
 pub fn entries() -> Result<Vec<Entry>, String> {
     entries_in(Path::new(FOLDER))
 }
@@ -55,10 +56,11 @@ fn entries_in(folder: &Path) -> Result<Vec<Entry>, String> {
     let mut newest = HashMap::new();
     for path in &files {
         for entry in entries_of(path)? {
-            newest.insert(entry.scenario.clone(), entry);
+            newest.insert((entry.scenario.clone(), entry.run.is_only_weir()), entry);
         }
     }
-    Ok(SCENARIOS.iter().filter_map(|scenario| newest.remove(scenario.name)).collect())
+    let keys = SCENARIOS.iter().flat_map(|scenario| [(scenario.name, false), (scenario.name, true)]);
+    Ok(keys.filter_map(|(name, alone)| newest.remove(&(name.to_owned(), alone))).collect())
 }
 
 /// The scenarios of a file that had all their rounds, the oldest first.
@@ -99,7 +101,7 @@ mod tests {
         Run {
             run: name.to_owned(),
             machine: Machine::default(),
-            agents: vec![("weir".to_owned(), "1".to_owned())],
+            agents: vec![("weir".to_owned(), "1".to_owned()), ("fluent-bit".to_owned(), "5".to_owned())],
             command: "cargo x bench".to_owned(),
             rounds: 1,
             seconds: 5.0,
@@ -139,8 +141,11 @@ mod tests {
         write("2026-11-22", &entry("old", "trigger"), true);
         write("2026-11-23", &entry("new", "small"), true);
         write("2026-11-23", &entry("interrupted", "small"), false);
+        let mut alone = entry("alone", "small");
+        alone.run.agents.pop();
+        write("2026-11-24", &alone, true);
         let found = entries_in(folder.path()).unwrap();
-        assert_eq!(found, [entry("new", "small"), entry("old", "trigger")]);
+        assert_eq!(found, [entry("new", "small"), alone, entry("old", "trigger")]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::load::{self, Body, Held, Outcome, Plan, Target};
 
 /// How long an agent rests before its memory is looked at again.
 pub const REST: Duration = Duration::from_secs(5);
-/// The same between more and more connections.
+/// The same before connections are counted, and between more and more of them.
 const SHORT_REST: Duration = Duration::from_millis(1_500);
 
 /// Where measuring happens.
@@ -54,7 +54,7 @@ pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario, rests: bool) ->
     let mut before = Counted::default();
     if !matches!(scenario.load, Load::Flat(_)) {
         subject.warm_up(&bytes)?;
-        std::thread::sleep(REST);
+        std::thread::sleep(SHORT_REST);
         before = subject.counted()?;
     }
     let plan = plan(scenario, subject.input, bytes, place)?;
@@ -69,7 +69,8 @@ pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario, rests: bool) ->
     let agent_cpu = subject.cpu()? - cpu;
     let is_held = matches!(scenario.load, Load::Held(_));
     let mut rested = subject.memory()?;
-    if rests || is_held {
+    let rests = (rests && growth.is_empty()) || is_held;
+    if rests {
         std::thread::sleep(REST);
         rested = subject.memory()?;
     }
@@ -93,7 +94,7 @@ pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario, rests: bool) ->
         // The kernel brings the peak up to date only now and then.
         rss_peak: rested.peak.max(rss_final),
         rss_final,
-        rss_rested: (rests || is_held).then_some(rested.resident),
+        rss_rested: rests.then_some(rested.resident),
         taken: counted.taken - before.taken,
         delivered: counted.delivered - before.delivered,
         held: if is_held { held.iter().map(Held::count).sum::<usize>() as u64 } else { 0 },

@@ -94,11 +94,12 @@ pub fn write(entries: &[Entry]) -> Result<(), String> {
     if entries.is_empty() {
         return Err("the history has no scenario; cargo x bench measures them".to_owned());
     }
+    let (figures, noise) = split(entries);
     let fail = |path: &Path, error| format!("{}: {error}", path.display());
     fs::create_dir_all(CHARTS).map_err(|error| format!("{CHARTS}: {error}"))?;
     let mut shown = Vec::new();
-    let charts = ALL.iter().map(|chart| (chart, draw(chart, entries)));
-    for (chart, svg) in charts.chain([(&CONNECTIONS, draw_connections(entries))]) {
+    let charts = ALL.iter().map(|chart| (chart, draw(chart, &figures)));
+    for (chart, svg) in charts.chain([(&CONNECTIONS, draw_connections(&figures))]) {
         let path = Path::new(CHARTS).join(chart.file);
         match svg {
             Some(svg) => {
@@ -110,9 +111,19 @@ pub fn write(entries: &[Entry]) -> Result<(), String> {
             None => {}
         }
     }
-    fs::write(PAGE, text(entries, &shown)).map_err(|error| fail(Path::new(PAGE), error))?;
+    fs::write(PAGE, text(&figures, &noise, &shown)).map_err(|error| fail(Path::new(PAGE), error))?;
     println!("{PAGE} is made from the newest figures of {} scenarios", entries.len());
     Ok(())
+}
+
+/// What the figures are of, and weir against weir. Runs without a peer are figures only where there are no others.
+fn split(entries: &[Entry]) -> (Vec<Entry>, Vec<Comparison>) {
+    let is_figure = |entry: &&Entry| {
+        let with_peer = |other: &Entry| other.scenario == entry.scenario && !other.run.is_only_weir();
+        !entry.run.is_only_weir() || !entries.iter().any(with_peer)
+    };
+    let noise = compare(entries).into_iter().filter(Comparison::is_noise).collect();
+    (entries.iter().filter(is_figure).cloned().collect(), noise)
 }
 
 /// Every agent that is there, in the order in which they appear.
@@ -156,8 +167,9 @@ fn draw_connections(entries: &[Entry]) -> Option<String> {
     Some(chart::bars(CONNECTIONS.title, CONNECTIONS.note, &agents, &groups))
 }
 
-fn text(entries: &[Entry], charts: &[&Chart]) -> String {
-    let comparisons = compare(entries);
+fn text(entries: &[Entry], noise: &[Comparison], charts: &[&Chart]) -> String {
+    let comparisons: Vec<Comparison> =
+        compare(entries).into_iter().filter(|found| !found.is_noise()).collect();
     let mut text = String::from(INTRODUCTION);
     runs(&mut text, entries);
     method(&mut text, entries);
@@ -180,13 +192,12 @@ fn text(entries: &[Entry], charts: &[&Chart]) -> String {
         text.push_str(&table.markdown());
     }
     text.push_str(RATIOS);
-    let peers: Vec<Comparison> = comparisons.iter().filter(|found| !found.is_noise()).cloned().collect();
-    if peers.is_empty() {
+    if comparisons.is_empty() {
         text.push_str("There was no peer.\n");
     } else {
-        text.push_str(&table::ratios(&peers).markdown());
+        text.push_str(&table::ratios(&comparisons).markdown());
     }
-    noise(&mut text, &comparisons);
+    against_itself(&mut text, noise);
     text.push_str(ELSEWHERE);
     caveats(&mut text, entries);
     text
@@ -280,9 +291,8 @@ fn method(text: &mut String, entries: &[Entry]) {
 
 fn behind(text: &mut String, entries: &[Entry], comparisons: &[Comparison]) {
     text.push_str("\n## Where weir is behind\n\n");
-    let found: Vec<&Comparison> =
-        comparisons.iter().filter(|found| !found.is_noise() && found.is_behind()).collect();
-    if comparisons.iter().all(Comparison::is_noise) {
+    let found: Vec<&Comparison> = comparisons.iter().filter(|found| found.is_behind()).collect();
+    if comparisons.is_empty() {
         text.push_str("No peer was measured, so it does not say.\n");
         return;
     }
@@ -313,17 +323,16 @@ fn behind(text: &mut String, entries: &[Entry], comparisons: &[Comparison]) {
     }
 }
 
-fn noise(text: &mut String, comparisons: &[Comparison]) {
+fn against_itself(text: &mut String, noise: &[Comparison]) {
     text.push_str("\n## Noise\n\n");
-    let found: Vec<Comparison> = comparisons.iter().filter(|found| found.is_noise()).cloned().collect();
-    if found.is_empty() {
+    if noise.is_empty() {
         text.push_str("Weir was not measured against itself (`--peer weir=/path/to/weir` does that).\n");
         return;
     }
     text.push_str(
         "Weir against weir, the same figures as above. A ratio to a peer that lies within these is none.\n\n",
     );
-    text.push_str(&table::ratios(&found).markdown());
+    text.push_str(&table::ratios(noise).markdown());
 }
 
 /// What the figures themselves cast doubt on.
@@ -372,14 +381,15 @@ mod tests {
         }
         entries[1].run.run = "2026-11-24T08:00:00Z".to_owned();
         entries[1].skipped = vec![Skipped { agent: "weir".to_owned(), reason: "has no TLS".to_owned() }];
-        let page = text(&entries, &[&ALL[0]]);
+        let (figures, noise) = split(&entries);
+        let page = text(&figures, &noise, &[&ALL[0]]);
         for expected in [
             "| 2026-11-23T20:00:00Z | small | 3 of 5 s of load | weir: 1.0<br>fluent-bit: 1.0<br>weir (2): 1.0 | A & B, 2 cores",
             "| 2026-11-24T08:00:00Z | trigger |",
             "![MB per CPU-second of the agent](benchmarks/throughput.svg)",
             "* small: peak RSS is 2.00 (2.00 to 2.00) times that of fluent-bit",
             "* trigger: weir has no figure (has no TLS), and a peer has",
-            "| trigger | weir | has no TLS |",
+            "| weir | trigger | has no TLS |",
             "* small: fluent-bit delivered 25.0 % of what it had accepted",
             "| small | weir (2) | 0.98 (0.98 to 0.98) |",
         ] {
@@ -387,6 +397,20 @@ mod tests {
         }
         let (_, ratios) = page.split_once("## Ratios").unwrap();
         assert!(!ratios.split("## Noise").next().unwrap().contains("weir (2)"), "{page}");
+    }
+
+    #[test]
+    fn a_run_without_a_peer_shows_the_noise_and_takes_no_place() {
+        let mut entries = entries();
+        let mut alone = entries[0].clone();
+        alone.run.agents.remove(1);
+        entries[0].run.agents.pop();
+        entries[1].run.agents = alone.run.agents.clone();
+        entries.push(alone.clone());
+        let (figures, noise) = split(&entries);
+        assert_eq!(figures, entries[..2]);
+        let scenarios: Vec<&str> = noise.iter().map(|found| found.scenario.as_str()).collect();
+        assert!(scenarios.contains(&"small") && scenarios.contains(&"trigger"), "{scenarios:?}");
     }
 
     #[test]

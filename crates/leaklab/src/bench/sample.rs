@@ -21,6 +21,13 @@ pub struct Run {
     pub seconds: f64,
 }
 
+impl Run {
+    /// Nobody else took part.
+    pub fn is_only_weir(&self) -> bool {
+        self.agents.iter().all(|(name, _)| name.starts_with("weir"))
+    }
+}
+
 /// What came of a scenario in the run that measured it last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {

@@ -114,17 +114,24 @@ pub fn connections(entries: &[Entry]) -> Option<Table> {
 
 /// What was left out of the scenarios, and why; None when nothing was.
 pub fn left_out(entries: &[Entry]) -> Option<Table> {
-    let mut table = Table::new(&["scenario", "agent", "why it has no figures"]);
-    for entry in entries {
-        let mut add = |agent: &str, reason: String| {
-            table.rows.push(vec![entry.scenario.clone(), agent.to_owned(), reason]);
-        };
-        for skipped in &entry.skipped {
-            add(&skipped.agent, skipped.reason.clone());
+    let mut found: Vec<(&str, String, Vec<&str>)> = Vec::new();
+    for Entry { scenario, skipped, failures, .. } in entries {
+        let skipped = skipped.iter().map(|skipped| (&skipped.agent, skipped.reason.clone()));
+        let failures = failures
+            .iter()
+            .map(|failure| (&failure.agent, format!("in round {}: {}", failure.round, failure.reason)));
+        for (agent, reason) in skipped.chain(failures) {
+            match found.iter_mut().find(|(known, why, _)| known == agent && *why == reason) {
+                Some((.., scenarios)) => scenarios.push(scenario),
+                None => found.push((agent, reason, vec![scenario])),
+            }
         }
-        for failure in &entry.failures {
-            add(&failure.agent, format!("in round {}: {}", failure.round, failure.reason));
-        }
+    }
+    let mut table = Table::new(&["agent", "scenarios", "why there are no figures"]);
+    for (agent, reason, scenarios) in found {
+        let all = entries.len() > 1 && scenarios.len() == entries.len();
+        let scenarios = if all { "all".to_owned() } else { scenarios.join(", ") };
+        table.rows.push(vec![agent.to_owned(), scenarios, reason]);
     }
     (!table.rows.is_empty()).then_some(table)
 }
@@ -273,8 +280,18 @@ mod tests {
             vec![Skipped { agent: "weir".to_owned(), reason: "has no such option".to_owned() }];
         let (scenario, agent) = ("small".to_owned(), "vector".to_owned());
         entries[0].failures = vec![Failure { scenario, agent, round: 2, reason: "it is gone".to_owned() }];
+        let absent = Skipped { agent: "other".to_owned(), reason: "is not there".to_owned() };
+        entries.iter_mut().for_each(|entry| entry.skipped.push(absent.clone()));
         let text = left_out(&entries).unwrap().text();
-        assert!(text.contains("has no such option") && text.contains("in round 2: it is gone"), "{text}");
+        let words: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for expected in [
+            "weir trigger has no such option",
+            "vector small in round 2: it is gone",
+            "other all is not there",
+        ] {
+            assert!(words.iter().any(|line| line == expected), "{expected:?} is not in\n{text}");
+        }
     }
 
     #[test]
