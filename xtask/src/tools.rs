@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 /// Program, and Debian's package that has it.
-const TOOLS: &[(&str, &str)] = &[("curl", "curl")];
+const TOOLS: &[(&str, &str)] = &[("curl", "curl"), ("valgrind", "valgrind")];
 
 /// Installs what is missing, and says so. Without the rights to install, the tests that need a missing tool
 /// are skipped by name; with CI set they fail.
