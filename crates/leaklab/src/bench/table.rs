@@ -4,17 +4,24 @@ use super::sample::{Entry, Sample};
 use super::scenario::GROWING;
 use super::summary::{Comparison, METRICS, Metric, Spread, median, of};
 
-/// Rows of text under a header. The first two columns are names and lean left.
+/// Rows of text under a header. Names lean left and figures right.
 pub struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
+    /// How many columns, from the left, lean left.
+    names: usize,
 }
 
+/// Scenario and agent.
 const NAMES: usize = 2;
 
 impl Table {
     fn new(header: &[&str]) -> Table {
-        Table { header: header.iter().map(|word| (*word).to_owned()).collect(), rows: Vec::new() }
+        Table {
+            header: header.iter().map(|word| (*word).to_owned()).collect(),
+            rows: Vec::new(),
+            names: NAMES,
+        }
     }
 
     /// Aligned columns.
@@ -27,7 +34,7 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 let padding = " ".repeat(widths[column] - cell.chars().count());
                 let (before, behind) =
-                    if column < NAMES { ("", padding) } else { (padding.as_str(), String::new()) };
+                    if column < self.names { ("", padding) } else { (padding.as_str(), String::new()) };
                 text.push_str(before);
                 text.push_str(cell);
                 text.push_str(&behind);
@@ -42,7 +49,7 @@ impl Table {
     /// Markdown.
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let rule = (0..self.header.len()).map(|column| if column < NAMES { "---|" } else { "---:|" });
+        let rule = (0..self.header.len()).map(|column| if column < self.names { "---|" } else { "---:|" });
         let mut text = line(&self.header);
         text.push('|');
         text.extend(rule);
@@ -94,7 +101,7 @@ pub fn connections(entries: &[Entry]) -> Option<Table> {
     let mut header = vec!["scenario".to_owned(), "agent".to_owned()];
     header.extend(GROWING.iter().map(|count| format!("MB with {}", number_of(*count as u64))));
     header.extend(["KiB/connection", "peak MB", "answers"].map(str::to_owned));
-    let mut table = Table { header, rows: Vec::new() };
+    let mut table = Table { header, rows: Vec::new(), names: NAMES };
     for (entry, agent) in rows(entries) {
         let rounds = of(&entry.samples, agent);
         if rounds.is_empty() || rounds.iter().any(|sample| sample.is_about_rates()) {
@@ -127,7 +134,7 @@ pub fn left_out(entries: &[Entry]) -> Option<Table> {
             }
         }
     }
-    let mut table = Table::new(&["agent", "scenarios", "why there are no figures"]);
+    let mut table = Table { names: 3, ..Table::new(&["agent", "scenarios", "why there are no figures"]) };
     for (agent, reason, scenarios) in found {
         let all = entries.len() > 1 && scenarios.len() == entries.len();
         let scenarios = if all { "all".to_owned() } else { scenarios.join(", ") };
