@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("filters", 4),
     ("outputs", 4),
     ("agent", 5),
+    ("hotpath", 5),
     ("leaklab", 0),
     ("kusto-local", 0),
     ("testkit", 6),

@@ -3,6 +3,7 @@
 mod bench;
 mod fuzz;
 mod quickstart;
+mod ratchet;
 mod run;
 mod tools;
 
@@ -15,6 +16,7 @@ Usage: cargo x COMMAND
   test         every test; installs the tools that the tests drive, and says so
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
+  ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
   check        formatting and lints
   gate         check, then test
   fmt          formats the code
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test(rest),
         ["bench", rest @ ..] => bench::bench(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
+        ["ratchet", rest @ ..] => ratchet::ratchet(rest),
         ["check"] => check(),
         ["gate"] => check().and_then(|()| test(&[])),
         ["fmt"] => run::cargo(&["fmt", "--all"]),
@@ -51,9 +54,11 @@ fn check() -> Result<(), String> {
     run::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
-/// Every test. Binaries are built first: the integration tests start them.
+/// Every test, and the instructions of the hot path. Binaries are built first: the integration tests start them.
 fn test(rest: &[&str]) -> Result<(), String> {
     tools::install()?;
     run::cargo(&["build", "--workspace", "--bins"])?;
-    run::cargo(&[&["test", "--workspace"], rest].concat())
+    run::cargo(&[&["test", "--workspace"], rest].concat())?;
+    // Of all tests, or of none: a part of them is asked for by name.
+    if rest.is_empty() { ratchet::ratchet(&[]) } else { Ok(()) }
 }

@@ -3,7 +3,8 @@
 use std::process::{Command, Stdio};
 
 /// Program, and Debian's package that has it.
-const TOOLS: &[(&str, &str)] = &[("curl", "curl"), ("h2load", "nghttp2-client"), ("python3", "python3")];
+const TOOLS: &[(&str, &str)] =
+    &[("curl", "curl"), ("h2load", "nghttp2-client"), ("python3", "python3"), ("valgrind", "valgrind")];
 
 /// Installs what is missing, and says so. Without the rights to install, the tests that need a missing tool
 /// are skipped by name; with CI set they fail.

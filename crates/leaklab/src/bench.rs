@@ -2,13 +2,14 @@
 //!
 //! In the order of the modules: `options` (the command line), `scenario` (what is measured), `agent` (who is
 //! measured), `config` (each agent's configuration for a scenario), `running` (starting one on its core),
-//! `sink` (where agents deliver to), `metrics` (what an agent says of itself), `measure` (one round), `rounds`
-//! (all of them), `sample` and `history` (what is kept), `summary` (medians and ratios), `table`, `chart` and
+//! `sink` and `destination` (where agents deliver to), `metrics` (what an agent says of itself), `subject` (an
+//! agent that runs), `measure` (one round), `rounds` (all of them), `sample` and `history` (what is kept), `summary` (medians and ratios), `table`, `chart` and
 //! `page` (how it is shown), `machine` (on what).
 
 mod agent;
 mod chart;
 mod config;
+mod destination;
 mod history;
 mod machine;
 mod measure;
@@ -20,6 +21,7 @@ mod running;
 mod sample;
 mod scenario;
 mod sink;
+mod subject;
 mod summary;
 mod table;
 

@@ -13,18 +13,8 @@ Usage: leaklab payload [--lines N | --records N] [--seed N]
 payload  writes a body to standard output: an alert of about N lines (default 4900), or an array of N records of
          a web service. The same arguments give the same bytes.
 
-load     posts a body again and again and prints answers, latency, rates and records accepted.
-  --requests N        how many in all; without it and without --duration, one per connection
-  --duration SECONDS  begin no request after that
-  --connections N     at a time, each with one request on its way (default 1)
-  --delay MS          pause of a connection behind each answer
-  --payload NAME      alert (default), record, or records:COUNT
-  --body FILE         this file instead
-  --new-connections   a connection for each request
-  --chunked           bodies in pieces, without a length
-  --hold              keep the connections open until standard input ends
-  --json              the result as one line of JSON
-
+load     posts a body again and again and prints answers, latency, rates and records accepted: HTTP/1.1 and
+         HTTP/2, TLS, gzip, pipelined, chunked, slow, held (leaklab load --help).
 bench    measures weir and its peers side by side: what `cargo x bench` runs (leaklab bench --help).
 ";
 

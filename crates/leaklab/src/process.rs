@@ -28,27 +28,26 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     Ok(Memory { resident, peak: field("VmHWM:").ok_or_else(missing)? })
 }
 
-/// The processor time a process has used, in seconds: all its threads, in user and kernel mode.
+/// The processor time a process has used, in seconds: all its threads, in user and kernel mode. It is the
+/// scheduler's own count; the ticks of `/proc/PID/stat` are too coarse for a process that ran for a moment.
 ///
 /// # Errors
-/// The process is gone, or the file is not what it should be.
+/// The process is gone.
 pub fn cpu(pid: u32) -> io::Result<f64> {
-    // The kernel writes this file; it has one line.
-    #[allow(clippy::disallowed_methods)]
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let ticks = ticks(&stat);
-    // SAFETY: the call has no preconditions.
-    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    let ticks =
-        ticks.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no times in /proc/PID/stat"))?;
-    Ok(ticks as f64 / per_second as f64)
-}
-
-/// utime + stime. The name of the process, in brackets, may contain anything.
-fn ticks(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
-    Some(times.next()?.ok()? + times.next()?.ok()?)
+    let gone = |code: i32| Err(io::Error::from_raw_os_error(code));
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    let mut clock = 0;
+    // SAFETY: the pointer is to a clock id that lives during the call.
+    match unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) } {
+        0 => {}
+        code => return gone(code),
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a time that lives during the call.
+    match unsafe { libc::clock_gettime(clock, &raw mut time) } {
+        0 => Ok(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The processor time of this process, in seconds.
@@ -87,10 +86,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_stand_behind_the_name() {
-        let stat = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 400 56 0 0 20 0 1";
-        assert_eq!(ticks(stat), Some(456));
-        assert_eq!(ticks("7 (a) S 1"), None);
+    fn time_is_counted_in_less_than_ticks_and_of_all_threads() {
+        let own = std::process::id();
+        let before = cpu(own).unwrap();
+        let spin = || {
+            let until = std::time::Instant::now() + std::time::Duration::from_millis(5);
+            while std::time::Instant::now() < until {
+                std::hint::spin_loop();
+            }
+        };
+        std::thread::spawn(spin).join().unwrap();
+        let used = cpu(own).unwrap() - before;
+        assert!(used > 0.0 && (used * 100.0).fract() > 0.0, "{used}");
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        assert!(cpu(ended.id()).is_err() && cpu(u32::MAX).is_err());
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use super::agent::Kind;
-use super::scenario::Route;
+use super::scenario::{Route, Scenario, Storage, Wire};
 
 /// The memory that weir gets. The peers have no such setting.
 pub const MEMORY_LIMIT: &str = "64M";
@@ -19,16 +20,32 @@ pub struct Setting<'a> {
     pub admin: u16,
     /// Bytes of a body.
     pub body: usize,
-    pub route: Route,
+    pub scenario: &'a Scenario,
     /// Port of the server behind [`Route::Http`].
     pub sink: u16,
     /// What kusto-local says of itself, behind [`Route::Kusto`].
     pub kusto: &'a HashMap<String, String>,
+    /// An empty folder of the agent's own.
+    pub folder: &'a Path,
+    /// Files of a certificate and its key.
+    pub certificate: (&'a Path, &'a Path),
 }
 
-/// Whether an agent can be pointed at where a route leads: others know only the real login service of Azure.
-pub fn can(kind: Kind, route: Route) -> bool {
-    route != Route::Kusto || kind == Kind::Weir
+/// Why an agent cannot take part in a scenario, where that is known without asking it.
+pub fn obstacle(kind: Kind, scenario: &Scenario) -> Option<&'static str> {
+    match (kind, scenario) {
+        // The others know only the real login service of Azure.
+        (Kind::FluentBit, Scenario { route: Route::Kusto, .. }) => {
+            Some("it cannot be pointed at a local Kusto")
+        }
+        (Kind::Vector, Scenario { route: Route::Kusto, .. }) => Some("it has no output for Kusto"),
+        (Kind::Vector, Scenario { wire: Wire::Http2, .. }) => Some("its input has no HTTP/2 without TLS"),
+        (Kind::Vector, Scenario { workers: 2.., .. }) => Some("its input has no such option"),
+        (Kind::Vector, Scenario { storage: Storage::Normal | Storage::Full, .. }) => {
+            Some("it writes to the disk every half second, which is neither of the two")
+        }
+        _ => None,
+    }
 }
 
 /// The text of a configuration.
@@ -41,7 +58,7 @@ pub fn text(kind: Kind, setting: &Setting<'_>) -> String {
 
 /// Weir reads Fluent Bit's format, so both get the same text, but for the limit that only weir has.
 fn classic(kind: Kind, setting: &Setting<'_>) -> String {
-    let Setting { input, admin, body, .. } = setting;
+    let Setting { input, admin, body, scenario, .. } = setting;
     let mut text = format!(
         "[SERVICE]\n    flush        1\n    grace        1\n    log_level    warn\n    http_server  on\n    \
          http_listen  127.0.0.1\n    http_port    {admin}\n"
@@ -49,13 +66,35 @@ fn classic(kind: Kind, setting: &Setting<'_>) -> String {
     if kind == Kind::Weir {
         section(&mut text, "", &[("memory_limit", MEMORY_LIMIT)]);
     }
+    let files = setting.folder.display().to_string();
+    match scenario.storage {
+        Storage::Memory => {}
+        Storage::Normal => section(&mut text, "", &[("storage.path", &files), ("storage.sync", "normal")]),
+        Storage::Full => section(&mut text, "", &[("storage.path", &files), ("storage.sync", "full")]),
+    }
     let (port, size) = (input.to_string(), (body + (1 << 20)).to_string());
     section(&mut text, "INPUT", &[("name", "http"), ("listen", "127.0.0.1"), ("port", &port)]);
     section(&mut text, "", &[("http_server.idle_timeout", "600s")]);
     if *body > BODY {
         section(&mut text, "", &[("buffer_max_size", &size)]);
     }
-    if let Route::Filters(count) = setting.route {
+    if scenario.storage != Storage::Memory {
+        section(&mut text, "", &[("storage.type", "filesystem")]);
+    }
+    if scenario.workers > 1 {
+        section(&mut text, "", &[("http_server.workers", &scenario.workers.to_string())]);
+    }
+    let (certificate, key) = setting.certificate;
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    match scenario.wire {
+        Wire::Plain | Wire::Gzip => {}
+        Wire::Http2 => section(&mut text, "", &[("http_server.http2", "on")]),
+        Wire::Tls => {
+            let options = [("tls", "on"), ("tls.crt_file", &certificate), ("tls.key_file", &key)];
+            section(&mut text, "", &options);
+        }
+    }
+    if let Route::Filters(count) = scenario.route {
         for options in FILTERS.iter().take(count) {
             section(&mut text, "FILTER", options);
         }
@@ -73,9 +112,9 @@ const FILTERS: [&[(&str, &str)]; 3] = [
 
 fn classic_output(text: &mut String, setting: &Setting<'_>) {
     let sink = setting.sink.to_string();
-    match setting.route {
+    match setting.scenario.route {
         Route::Null | Route::Filters(_) => section(text, "OUTPUT", &[("name", "null"), ("match", "*")]),
-        Route::Http => section(
+        Route::Http(_) => section(
             text,
             "OUTPUT",
             &[
@@ -120,22 +159,31 @@ const TRANSFORMS: [(&str, &str); 3] = [
 
 fn vector(setting: &Setting<'_>) -> String {
     let Setting { input, admin, sink, .. } = setting;
+    let (certificate, key) = setting.certificate;
+    let tls = match setting.scenario.wire {
+        Wire::Tls => format!(
+            "tls.enabled = true\ntls.crt_file = \"{}\"\ntls.key_file = \"{}\"\n",
+            certificate.display(),
+            key.display()
+        ),
+        _ => String::new(),
+    };
     let mut text = format!(
         "[sources.in]\ntype = \"http_server\"\naddress = \"127.0.0.1:{input}\"\nstrict_path = false\n\
-         decoding.codec = \"json\"\n\n\
+         decoding.codec = \"json\"\n{tls}\n\
          [sources.self]\ntype = \"internal_metrics\"\n\n\
          [sinks.metrics]\ntype = \"prometheus_exporter\"\ninputs = [\"self\"]\naddress = \"127.0.0.1:{admin}\"\n"
     );
     let mut last = "in";
-    if let Route::Filters(count) = setting.route {
+    if let Route::Filters(count) = setting.scenario.route {
         for (name, options) in TRANSFORMS.iter().take(count) {
             let _ = write!(text, "\n[transforms.{name}]\ninputs = [\"{last}\"]\n{options}");
             last = name;
         }
     }
     let _ = write!(text, "\n[sinks.out]\ninputs = [\"{last}\"]\n");
-    text.push_str(&match setting.route {
-        Route::Http => format!(
+    text.push_str(&match setting.scenario.route {
+        Route::Http(_) => format!(
             "type = \"http\"\nuri = \"http://127.0.0.1:{sink}/sink\"\nencoding.codec = \"json\"\n\
              framing.method = \"newline_delimited\"\n"
         ),
@@ -148,10 +196,22 @@ fn vector(setting: &Setting<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn check(kind: Kind, route: Route, body: usize, expected: &[&str], absent: &[&str]) {
+    fn check(kind: Kind, scenario: &str, body: usize, expected: &[&str], absent: &[&str]) {
         let pairs = [("client_secret", "s3"), ("ca_file", "/ca.pem"), ("database", "db"), ("table", "T")];
         let kusto = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let text = text(kind, &Setting { input: 1001, admin: 1002, body, route, sink: 1003, kusto: &kusto });
+        let scenario = crate::bench::scenario::named(scenario).unwrap();
+        let (folder, certificate) = (Path::new("/state"), (Path::new("/c.pem"), Path::new("/k.pem")));
+        let setting = Setting {
+            input: 1001,
+            admin: 1002,
+            body,
+            scenario,
+            sink: 1003,
+            kusto: &kusto,
+            folder,
+            certificate,
+        };
+        let text = text(kind, &setting);
         let lines: Vec<String> =
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for line in expected {
@@ -165,32 +225,38 @@ mod tests {
     #[test]
     fn weir_and_fluent_bit_get_the_same_but_for_the_limit() {
         let common = ["[INPUT]", "port 1001", "http_port 1002", "name null", "match *"];
-        check(Kind::FluentBit, Route::Null, 500, &common, &["memory_limit", "buffer_max_size", "FILTER"]);
-        check(Kind::Weir, Route::Null, 500, &common, &["buffer_max_size"]);
-        check(Kind::Weir, Route::Null, 500, &["memory_limit 64M"], &[]);
-        check(Kind::FluentBit, Route::Null, 5_000_000, &["buffer_max_size 6048576"], &[]);
+        check(Kind::FluentBit, "small", 500, &common, &["memory_limit", "buffer_max_size", "FILTER"]);
+        check(Kind::Weir, "small", 500, &common, &["buffer_max_size"]);
+        check(Kind::Weir, "small", 500, &["memory_limit 64M"], &[]);
+        check(Kind::FluentBit, "small", 5_000_000, &["buffer_max_size 6048576"], &[]);
     }
 
     #[test]
     fn filters_stand_between_input_and_output() {
-        check(Kind::Weir, Route::Filters(1), 1, &["name grep", "exclude path ^/healthz"], &["modify"]);
-        check(Kind::FluentBit, Route::Filters(3), 1, &["add cluster bench", "remove bytes"], &[]);
-        check(
-            Kind::Vector,
-            Route::Filters(1),
-            1,
-            &["inputs = [\"grep\"]", "type = \"blackhole\""],
-            &["remap"],
-        );
-        check(Kind::Vector, Route::Filters(3), 1, &["inputs = [\"add\"]", "inputs = [\"rename\"]"], &[]);
+        check(Kind::Weir, "filters-1", 1, &["name grep", "exclude path ^/healthz"], &["modify"]);
+        check(Kind::FluentBit, "filters-3", 1, &["add cluster bench", "remove bytes"], &[]);
+        check(Kind::Vector, "filters-1", 1, &["inputs = [\"grep\"]", "type = \"blackhole\""], &["remap"]);
+        check(Kind::Vector, "filters-3", 1, &["inputs = [\"add\"]", "inputs = [\"rename\"]"], &[]);
     }
 
     #[test]
     fn outputs_are_pointed_at_what_the_bench_runs() {
-        check(Kind::FluentBit, Route::Http, 1, &["port 1003", "format json_lines"], &["null"]);
-        check(Kind::Vector, Route::Http, 1, &["uri = \"http://127.0.0.1:1003/sink\""], &["blackhole"]);
+        check(Kind::FluentBit, "http", 1, &["port 1003", "format json_lines"], &["null"]);
+        check(Kind::Vector, "http", 1, &["uri = \"http://127.0.0.1:1003/sink\""], &["blackhole"]);
         let kusto = ["name azure_kusto", "client_secret s3", "tls.ca_file /ca.pem", "table_name T"];
-        check(Kind::Weir, Route::Kusto, 1, &kusto, &["null"]);
-        assert!(can(Kind::Weir, Route::Kusto) && !can(Kind::FluentBit, Route::Kusto));
+        check(Kind::Weir, "kusto", 1, &kusto, &["null"]);
+        let kusto = crate::bench::scenario::named("kusto").unwrap();
+        assert!(obstacle(Kind::Weir, kusto).is_none() && obstacle(Kind::FluentBit, kusto).is_some());
+    }
+
+    #[test]
+    fn what_a_scenario_is_about_is_configured() {
+        let tls = ["tls on", "tls.crt_file /c.pem", "tls.key_file /k.pem"];
+        check(Kind::FluentBit, "tls", 1, &tls, &["storage"]);
+        check(Kind::Vector, "tls", 1, &["tls.enabled = true", "tls.crt_file = \"/c.pem\""], &[]);
+        check(Kind::Weir, "http2", 1, &["http_server.http2 on"], &["tls"]);
+        check(Kind::Weir, "workers-2", 1, &["http_server.workers 2"], &[]);
+        let full = ["storage.path /state", "storage.sync full", "storage.type filesystem"];
+        check(Kind::FluentBit, "storage-full", 1, &full, &["normal"]);
     }
 }

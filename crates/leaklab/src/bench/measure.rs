@@ -1,193 +1,91 @@
 //! One round of one agent: start, load, let it deliver, rest, and look at it all the way.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::agent::Agent;
-use super::config::{self, Setting};
-use super::metrics::{self, Counted};
-use super::running::{Running, free_port, local};
+use super::destination::Destination;
+use super::metrics::Counted;
 use super::sample::Sample;
-use super::scenario::{Load, Route, Scenario};
-use super::sink::Sink;
-use crate::client::Connection;
-use crate::load::{self, Held, Outcome, Plan, Target};
-use crate::process;
+use super::scenario::{Load, Scenario, Wire};
+use super::subject::{PATIENCE, Subject};
+use crate::load::{self, Body, Held, Outcome, Plan, Target};
 
 /// How long an agent rests before its memory is looked at again.
 pub const REST: Duration = Duration::from_secs(5);
-/// How long an agent has to come to itself before the load.
-const SETTLE: Duration = Duration::from_secs(1);
-/// Delivery has ended when nothing more was delivered for so long.
-const STALLED: Duration = Duration::from_secs(5);
-/// The longest wait for delivery.
-const DRAIN: Duration = Duration::from_secs(60);
-/// Requests over one connection before connections are held: code and tables are in memory by then.
-const WARM_UP: usize = 20;
-/// The longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The same before connections are counted, and between more and more of them.
+const SHORT_REST: Duration = Duration::from_millis(1_500);
 
 /// Where measuring happens.
 pub struct Place {
     /// Configurations, logs and state.
     pub folder: PathBuf,
     pub kusto_local: PathBuf,
+    /// A certificate for 127.0.0.1 and its key, as files, and the certificate as PEM.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub pem: String,
     pub agent_core: usize,
     pub load_core: usize,
     pub seconds: f64,
 }
 
-/// What agents deliver to.
-struct Destination {
-    sink: Option<Sink>,
-    kusto: Option<Running>,
-    settings: HashMap<String, String>,
+/// Why there are no figures.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The agent cannot do what the scenario is about; it will not in another round either.
+    Refused(String),
+    /// It went wrong this time.
+    Failed(String),
 }
 
-impl Destination {
-    fn start(route: Route, place: &Place) -> Result<Destination, String> {
-        let mut destination = Destination { sink: None, kusto: None, settings: HashMap::new() };
-        if route == Route::Http {
-            destination.sink = Some(Sink::start().map_err(|error| error.to_string())?);
-        }
-        if route == Route::Kusto {
-            let folder = place.folder.join("kusto");
-            if folder.exists() {
-                fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-            }
-            let mut command = Command::new(&place.kusto_local);
-            command.arg("--dir").arg(&folder).args(["--database", "bench", "--table", "Logs"]);
-            let mut kusto = Running::start(command.stdout(Stdio::piped()), place.load_core)?;
-            destination.settings = kusto.settings().map_err(|error| format!("kusto-local: {error}"))?;
-            destination.settings.insert("table".to_owned(), "Logs".to_owned());
-            destination.kusto = Some(kusto);
-        }
-        Ok(destination)
-    }
-
-    /// The processor time of a destination that is a process of its own.
-    fn cpu(&self) -> f64 {
-        self.kusto.as_ref().and_then(|kusto| process::cpu(kusto.pid()).ok()).unwrap_or(0.0)
-    }
-
-    /// Whether it was used, which an agent's own count does not prove.
-    fn was_reached(&self) -> bool {
-        self.sink.as_ref().is_none_or(|sink| sink.requests() > 0)
+impl From<String> for Trouble {
+    fn from(reason: String) -> Trouble {
+        Trouble::Failed(reason)
     }
 }
 
-/// An agent that runs.
-struct Subject<'a> {
-    agent: &'a Agent,
-    running: Running,
-    input: u16,
-    admin: u16,
-}
-
-impl<'a> Subject<'a> {
-    fn start(
-        agent: &'a Agent,
-        scenario: &Scenario,
-        body: usize,
-        destination: &Destination,
-        place: &Place,
-    ) -> Result<Subject<'a>, String> {
-        let (input, admin) = (free_port()?, free_port()?);
-        let sink = destination.sink.as_ref().map_or(0, Sink::port);
-        let (route, kusto) = (scenario.route, &destination.settings);
-        let text = config::text(agent.kind, &Setting { input, admin, body, route, sink, kusto });
-        let stem = format!("{}-{}", scenario.name, agent.name.replace([' ', '(', ')'], ""));
-        let file = place.folder.join(format!("{stem}.{}", agent.kind.extension()));
-        let log = place.folder.join(format!("{stem}.log"));
-        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-        let output = open_log(&log)?;
-        let errors = output.try_clone().map_err(|error| error.to_string())?;
-        let mut command = Command::new(&agent.binary);
-        command.arg("-c").arg(&file).stdout(output).stderr(errors);
-        let mut running = Running::start(&mut command, place.agent_core)?;
-        running.wait_for(input, &log)?;
-        running.wait_for(admin, &log)?;
-        std::thread::sleep(SETTLE);
-        Ok(Subject { agent, running, input, admin })
-    }
-
-    fn memory(&self) -> Result<process::Memory, String> {
-        process::memory(self.running.pid()).map_err(|error| format!("it is gone: {error}"))
-    }
-
-    fn cpu(&self) -> Result<f64, String> {
-        process::cpu(self.running.pid()).map_err(|error| format!("it is gone: {error}"))
-    }
-
-    fn counted(&self) -> Result<Counted, String> {
-        metrics::ask(self.agent.kind, self.admin).map_err(|error| format!("its metrics: {error}"))
-    }
-
-    /// Waits until so many records are delivered, or no more are; how long that took, and the counts. The
-    /// time in which nothing came is not a part of it.
-    fn drain(&self, records: u64) -> Result<(Duration, Counted), String> {
-        let started = Instant::now();
-        let (mut counted, mut moved) = (self.counted()?, Duration::ZERO);
-        while counted.delivered < records && started.elapsed() < DRAIN && started.elapsed() < moved + STALLED
-        {
-            std::thread::sleep(Duration::from_millis(100));
-            let now = self.counted()?;
-            if now.delivered > counted.delivered {
-                moved = started.elapsed();
-            }
-            counted = now;
-        }
-        Ok((moved, counted))
-    }
-
-    fn warm_up(&self, body: &[u8]) -> Result<(), String> {
-        let fail = |error: std::io::Error| format!("warming up: {error}");
-        let mut connection = Connection::open(local(self.input), PATIENCE).map_err(fail)?;
-        for _ in 0..WARM_UP {
-            connection.post("/bench", body).map_err(fail)?;
-        }
-        drop(connection);
-        std::thread::sleep(REST);
-        Ok(())
-    }
-}
-
-fn open_log(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// Measures. What names run, scenario, agent and round is left to the caller.
-pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario) -> Result<Sample, String> {
-    let (body, records) = scenario.body.bytes();
+/// Measures. What names run, scenario, agent and round is left to the caller. With `rests` the agent's memory is
+/// looked at once more after a rest; scenarios about memory do that anyway.
+pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario, rests: bool) -> Result<Sample, Trouble> {
+    let bytes = scenario.body.bytes();
     let destination = Destination::start(scenario.route, place)?;
-    let subject = Subject::start(agent, scenario, body.len(), &destination, place)?;
+    let subject = Subject::start(agent, scenario, bytes.len(), &destination, place)?;
     let mut before = Counted::default();
-    if let Load::Held(_) = scenario.load {
-        subject.warm_up(&body)?;
+    if !matches!(scenario.load, Load::Flat(_)) {
+        subject.warm_up(&bytes)?;
+        std::thread::sleep(SHORT_REST);
         before = subject.counted()?;
     }
-    let plan = plan(scenario, subject.input, body, records, place.seconds)?;
+    let plan = plan(scenario, subject.input, bytes, place)?;
     let (rss_start, cpu, load_cpu) = (subject.memory()?.resident, subject.cpu()?, destination.cpu());
-    let (outcome, held) = send(&plan, scenario.load)?;
+    let Sent { outcome, growth, held } = send(&plan, scenario.load, &subject)?;
     let rss_final = subject.memory()?.resident;
     let load_cpu = (destination.cpu() - load_cpu) / outcome.seconds.max(1e-6) + outcome.generator_cpu;
+    if outcome.accepted() == 0 {
+        return Err(Trouble::Refused(format!("accepted nothing ({})", answers(&outcome).join(", "))));
+    }
     let (drain, counted) = subject.drain(before.delivered + outcome.records)?;
     let agent_cpu = subject.cpu()? - cpu;
-    std::thread::sleep(REST);
-    let rested = subject.memory()?;
-    if counted.delivered > 0 && !destination.was_reached() {
-        return Err("it says that it delivered, but nothing arrived".to_owned());
+    let is_held = matches!(scenario.load, Load::Held(_));
+    let mut rested = subject.memory()?;
+    let rests = (rests && growth.is_empty()) || is_held;
+    if rests {
+        std::thread::sleep(REST);
+        rested = subject.memory()?;
     }
-    let answers = outcome.answers.iter().map(|(status, count)| (status.to_string(), *count)).collect();
+    if counted.delivered > 0 && !destination.was_reached() {
+        return Err(Trouble::Failed("it says that it delivered, but nothing arrived".to_owned()));
+    }
+    let (sent, sent_plain) = destination.sent();
     Ok(Sample {
         seconds: outcome.seconds,
-        answers,
+        answers: outcome.answers.iter().map(|(status, count)| (status.to_string(), *count)).collect(),
         failures: outcome.failures,
         records: outcome.records,
         bytes: outcome.bytes,
+        sent,
+        sent_plain,
         latency_ms: outcome.latency,
         agent_cpu,
         drain_seconds: drain.as_secs_f64(),
@@ -196,32 +94,66 @@ pub fn sample(place: &Place, agent: &Agent, scenario: &Scenario) -> Result<Sampl
         // The kernel brings the peak up to date only now and then.
         rss_peak: rested.peak.max(rss_final),
         rss_final,
-        rss_rested: rested.resident,
+        rss_rested: rests.then_some(rested.resident),
         taken: counted.taken - before.taken,
         delivered: counted.delivered - before.delivered,
-        held: held.count() as u64,
+        held: if is_held { held.iter().map(Held::count).sum::<usize>() as u64 } else { 0 },
+        growth,
         ..Sample::default()
     })
 }
 
-fn plan(scenario: &Scenario, port: u16, body: Vec<u8>, records: u64, seconds: f64) -> Result<Plan, String> {
-    let target = Target::parse(&format!("http://127.0.0.1:{port}/bench"))?;
-    let plan = Plan { patience: PATIENCE, ..Plan::new(target, body, records) };
+fn plan(scenario: &Scenario, port: u16, bytes: Vec<u8>, place: &Place) -> Result<Plan, String> {
+    let scheme = if scenario.wire == Wire::Tls { "https" } else { "http" };
+    let target = Target::parse(&format!("{scheme}://127.0.0.1:{port}/bench"))?;
+    let body = Body::new(bytes);
+    let body = if scenario.wire == Wire::Gzip { body.gzip() } else { body };
+    let plan = Plan { patience: PATIENCE, http2: scenario.wire == Wire::Http2, ..Plan::new(target, body) };
     Ok(match scenario.load {
         Load::Flat(connections) => {
-            Plan { connections, duration: Some(Duration::from_secs_f64(seconds)), ..plan }
+            let tls = match scenario.wire {
+                Wire::Tls => Some(load::tls_config(Some(place.pem.as_bytes()), false)?),
+                _ => None,
+            };
+            Plan { connections, tls, duration: Some(Duration::from_secs_f64(place.seconds)), ..plan }
         }
         Load::Held(connections) => {
             Plan { connections, requests: Some(connections as u64), in_turn: true, ..plan }
         }
+        Load::Growing(_) => Plan { in_turn: true, ..plan },
     })
 }
 
-/// Only a load that is about held connections keeps them.
-fn send(plan: &Plan, load: Load) -> Result<(Outcome, Held), String> {
-    let (outcome, held) = load::run(plan, &mut |_| {}).map_err(|error| format!("sending: {error}"))?;
-    Ok(match load {
-        Load::Held(_) => (outcome, held),
-        Load::Flat(_) => (outcome, Held::default()),
-    })
+/// A load that was sent.
+struct Sent {
+    outcome: Outcome,
+    /// Connections and resident bytes.
+    growth: Vec<(u64, u64)>,
+    held: Vec<Held>,
+}
+
+fn send(plan: &Plan, load: Load, subject: &Subject<'_>) -> Result<Sent, String> {
+    let send = |plan: &Plan| load::run(plan, &mut |_| {}).map_err(|error| format!("sending: {error}"));
+    let Load::Growing(counts) = load else {
+        let (outcome, held) = send(plan)?;
+        return Ok(Sent { outcome, growth: Vec::new(), held: vec![held] });
+    };
+    let mut sent = Sent { outcome: Outcome::default(), growth: Vec::new(), held: Vec::new() };
+    let mut open = 0;
+    for count in counts {
+        let more = count - open;
+        let (outcome, held) = send(&Plan { connections: more, requests: Some(more as u64), ..plan.clone() })?;
+        open += held.count();
+        sent.held.push(held);
+        sent.outcome.add(outcome);
+        std::thread::sleep(SHORT_REST);
+        sent.growth.push((open as u64, subject.memory()?.resident));
+    }
+    Ok(sent)
+}
+
+/// Answers and failures, and how many of each.
+fn answers(outcome: &Outcome) -> Vec<String> {
+    let answers = outcome.answers.iter().map(|(status, count)| format!("{status}: {count}"));
+    answers.chain(outcome.failures.iter().map(|(reason, count)| format!("{reason}: {count}"))).collect()
 }

@@ -15,18 +15,25 @@ pub struct Options {
     pub peers: Vec<(Kind, PathBuf)>,
     pub rounds: u32,
     pub seconds: f64,
-    /// Only make the page, from the last run.
+    /// Leave out what today's history already has.
+    pub resume: bool,
+    /// Only make the page, from the history.
     pub page: bool,
 }
 
 fn help() -> String {
     let mut text = "\
-Usage: cargo x bench [SCENARIO ...] [--peer NAME=/path/to/binary ...] [--rounds 5] [--seconds 5] [--page]
+Usage: cargo x bench [SCENARIO ...] [--peer NAME=/path/to/binary ...] [--rounds 5] [--seconds 2] [--resume]
+       cargo x bench --page
 
 Starts weir and each peer in turn on one core, loads it from another, and compares. Peers are fluent-bit, vector
 and weir itself (another build, or the same for the noise of the machine). Prints tables, appends the figures to
-bench/history and, when every scenario ran, makes docs/benchmarks.md; --page makes it from the last run without
-measuring anything.
+bench/history and makes docs/benchmarks.md from the newest figures of each scenario there.
+
+  --rounds N    agents take turns within a round (default 5)
+  --seconds S   of load for each agent in each round (default 2)
+  --resume      leave out the scenarios that were measured today with the same agents, rounds and seconds
+  --page        only make the page
 
 Scenarios (all, unless some are named):
 "
@@ -47,21 +54,28 @@ pub fn command(parser: &mut lexopt::Parser) -> Result<(), String> {
             print!("{}", help());
             Ok(())
         }
-        Some(Options { page: true, .. }) => page::write(&history::last_run()?),
+        Some(Options { page: true, .. }) => page::write(&history::entries()?),
         Some(options) => rounds::run(&options),
     }
 }
 
 /// None: help is asked for.
 fn read(parser: &mut lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
-    let mut options =
-        Options { scenarios: Vec::new(), peers: Vec::new(), rounds: 5, seconds: 5.0, page: false };
+    let mut options = Options {
+        scenarios: Vec::new(),
+        peers: Vec::new(),
+        rounds: 5,
+        seconds: 2.0,
+        resume: false,
+        page: false,
+    };
     while let Some(argument) = parser.next()? {
         match argument {
             Value(name) => options.scenarios.push(scenario::named(&name.string()?)?),
             Long("peer") => options.peers.push(peer(&parser.value()?.string()?)?),
             Long("rounds") => options.rounds = parser.value()?.parse()?,
             Long("seconds") => options.seconds = parser.value()?.parse()?,
+            Long("resume") => options.resume = true,
             Long("page") => options.page = true,
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
@@ -113,11 +127,12 @@ mod tests {
     #[test]
     fn scenarios_peers_and_times_are_read() {
         let options =
-            parse("small trigger --peer weir=/a --peer fluent-bit=/b --rounds 7 --seconds 2").unwrap();
+            parse("small trigger --peer weir=/a --peer fluent-bit=/b --rounds 7 --seconds 3 --resume")
+                .unwrap();
         let names: Vec<_> = options.scenarios.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names, ["small", "trigger"]);
         assert_eq!(options.peers, [(Kind::Weir, "/a".into()), (Kind::FluentBit, "/b".into())]);
-        assert_eq!((options.rounds, options.seconds), (7, 2.0));
+        assert_eq!((options.rounds, options.seconds, options.resume), (7, 3.0, true));
         assert_eq!(parse("").unwrap().scenarios.len(), SCENARIOS.len());
     }
 

@@ -4,14 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::agent::{Agent, Kind};
-use super::history::History;
+use super::history::{self, History};
 use super::machine::{self, Machine};
-use super::measure::{self, Place};
+use super::measure::{self, Place, Trouble};
 use super::options::Options;
-use super::sample::{Failure, Line, Run, Sample};
-use super::scenario::{SCENARIOS, Scenario};
+use super::sample::{Entry, Failure, Line, Run, Sample, Skipped};
+use super::scenario::Scenario;
 use super::{config, page, running, summary, table};
 use crate::process;
+
+/// The first rounds in which agents rest at the end. All rounds would take twice as long.
+const RESTING: u32 = 2;
 
 /// Measures what is asked for, prints and keeps it.
 pub fn run(options: &Options) -> Result<(), String> {
@@ -27,25 +30,46 @@ pub fn run(options: &Options) -> Result<(), String> {
         );
     }
     running::pin(load_core).map_err(|error| format!("core {load_core}: {error}"))?;
-    let (agents, mut skipped) = agents(options, &binaries, &folder)?;
+    let (agents, missing) = agents(options, &binaries, &folder)?;
     let kusto_local = copy(&binaries.join("kusto-local"), &folder)?;
-    let place = Place { folder, kusto_local, agent_core, load_core, seconds: options.seconds };
-    skipped.extend(impossible(options, &agents));
-    for reason in &skipped {
-        eprintln!("skipped: {reason}");
+    let (certificate, key, pem) = certificate(&folder)?;
+    let seconds = options.seconds;
+    let place = Place { folder, kusto_local, certificate, key, pem, agent_core, load_core, seconds };
+    let run = circumstances(options, machine, &agents);
+    let scenarios = left(options, &run)?;
+    let entries = measure_all(&scenarios, &run, &agents, &missing, &place)?;
+    println!("{}", table::figures(&entries).text());
+    for more in [table::connections(&entries), table::left_out(&entries)].into_iter().flatten() {
+        println!("{}", more.text());
     }
-    let run = circumstances(options, machine, &agents, skipped);
-    let (run, samples) = measure_all(options, run, &agents, &place)?;
-    println!("{}", table::figures(&samples, &run).text());
-    println!("{}", table::ratios(&summary::compare(&run, &samples)).text());
-    if options.scenarios.len() == SCENARIOS.len() {
-        page::write(&(run, samples))
-    } else {
-        println!(
-            "docs/benchmarks.md is unchanged: this was not every scenario (--page makes it from this run)"
-        );
-        Ok(())
+    println!("{}", table::ratios(&summary::compare(&entries)).text());
+    page::write(&history::entries()?)
+}
+
+/// The scenarios that are to be measured: with `--resume` not those that today's history already has with the
+/// same agents, rounds and seconds.
+fn left(options: &Options, run: &Run) -> Result<Vec<&'static Scenario>, String> {
+    let day = |run: &Run| run.run.split('T').next().map(str::to_owned);
+    let same = |entry: &Entry| {
+        let Run { agents, rounds, seconds, .. } = &entry.run;
+        day(&entry.run) == day(run) && (agents, rounds, seconds) == (&run.agents, &run.rounds, &run.seconds)
+    };
+    let done: Vec<Entry> = if options.resume { history::entries()? } else { Vec::new() };
+    let is_done =
+        |scenario: &Scenario| done.iter().any(|entry| entry.scenario == scenario.name && same(entry));
+    Ok(options.scenarios.iter().copied().filter(|scenario| !is_done(scenario)).collect())
+}
+
+/// A certificate for 127.0.0.1 that agents show, and its key.
+fn certificate(folder: &Path) -> Result<(PathBuf, PathBuf, String), String> {
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()])
+        .map_err(|error| format!("a certificate: {error}"))?;
+    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+    let pem = issued.cert.pem();
+    for (path, text) in [(&certificate, &pem), (&key, &issued.signing_key.serialize_pem())] {
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    Ok((certificate, key, pem))
 }
 
 /// The folder of this binary, where weir and kusto-local are built too.
@@ -62,12 +86,13 @@ fn copy(binary: &Path, folder: &Path) -> Result<PathBuf, String> {
     Ok(copy)
 }
 
-fn agents(options: &Options, binaries: &Path, folder: &Path) -> Result<(Vec<Agent>, Vec<String>), String> {
+/// The agents that are there, weir first, and those that are not.
+fn agents(options: &Options, binaries: &Path, folder: &Path) -> Result<(Vec<Agent>, Vec<Skipped>), String> {
     let mut weir = Agent::new("weir".to_owned(), Kind::Weir, copy(&binaries.join("weir"), folder)?)?;
     if let Some(revision) = machine::revision() {
         weir.version = format!("{} ({revision})", weir.version);
     }
-    let (mut agents, mut skipped) = (vec![weir], Vec::new());
+    let (mut agents, mut missing) = (vec![weir], Vec::new());
     for (kind, path) in &options.peers {
         let before = agents.iter().filter(|agent: &&Agent| agent.kind == *kind).count();
         let name = match before {
@@ -78,24 +103,19 @@ fn agents(options: &Options, binaries: &Path, folder: &Path) -> Result<(Vec<Agen
             agents.push(Agent::new(name, *kind, path.clone())?);
         } else {
             eprintln!("{} is not there", path.display());
-            skipped.push(format!("{name}: there is no such binary on this machine"));
+            missing
+                .push(Skipped { agent: name, reason: "there is no such binary on this machine".to_owned() });
         }
     }
-    Ok((agents, skipped))
-}
-
-/// Scenarios that an agent cannot take part in.
-fn impossible(options: &Options, agents: &[Agent]) -> Vec<String> {
-    let mut found = Vec::new();
-    for scenario in &options.scenarios {
-        for agent in agents.iter().filter(|agent| !config::can(agent.kind, scenario.route)) {
-            found.push(format!("{}: {} cannot be pointed at a local Kusto", scenario.name, agent.name));
-        }
+    let named = |kind: Kind| options.peers.iter().any(|(named, _)| *named == kind);
+    for kind in [Kind::FluentBit, Kind::Vector].into_iter().filter(|kind| !named(*kind)) {
+        let reason = format!("no binary was named (--peer {}=PATH)", kind.name());
+        missing.push(Skipped { agent: kind.name().to_owned(), reason });
     }
-    found
+    Ok((agents, missing))
 }
 
-fn circumstances(options: &Options, machine: Machine, agents: &[Agent], skipped: Vec<String>) -> Run {
+fn circumstances(options: &Options, machine: Machine, agents: &[Agent]) -> Run {
     let (date, time) = machine::now();
     Run {
         run: format!("{date}T{time}"),
@@ -104,53 +124,84 @@ fn circumstances(options: &Options, machine: Machine, agents: &[Agent], skipped:
         command: options.repeat(agents),
         rounds: options.rounds,
         seconds: options.seconds,
-        scenarios: options.scenarios.iter().map(|scenario| scenario.name.to_owned()).collect(),
-        skipped,
     }
 }
 
 fn measure_all(
-    options: &Options,
-    mut run: Run,
+    scenarios: &[&Scenario],
+    run: &Run,
     agents: &[Agent],
+    missing: &[Skipped],
     place: &Place,
-) -> Result<(Run, Vec<Sample>), String> {
+) -> Result<Vec<Entry>, String> {
     let mut history = History::open(run.run.split('T').next().unwrap_or(""))?;
     history.append(&Line::Run(run.clone()))?;
-    let mut samples = Vec::new();
-    for scenario in &options.scenarios {
-        for round in 1..=options.rounds {
-            for agent in order(agents, round).filter(|agent| config::can(agent.kind, scenario.route)) {
-                eprint!("{}, round {round} of {}: {} ... ", scenario.name, options.rounds, agent.name);
-                match measure::sample(place, agent, scenario) {
-                    Ok(sample) => {
-                        let sample = named(sample, &run, scenario, agent, round);
-                        eprintln!("{:.1} MB per CPU-second", sample.mb_per_cpu());
-                        history.append(&Line::Sample(sample.clone()))?;
-                        samples.push(sample);
-                    }
-                    // One agent that fails once must not cost the figures of all others.
-                    Err(reason) => {
-                        eprintln!("failed: {reason}");
-                        let failure = failure(reason, place, scenario, agent, round);
-                        run.failed(&failure);
-                        history.append(&Line::Failure(failure))?;
-                    }
-                }
+    let mut entries = Vec::new();
+    for scenario in scenarios {
+        let mut entry = Entry {
+            run: run.clone(),
+            scenario: scenario.name.to_owned(),
+            samples: Vec::new(),
+            failures: Vec::new(),
+            skipped: missing.to_vec(),
+        };
+        for agent in agents {
+            let reason = config::obstacle(agent.kind, scenario).map(str::to_owned);
+            entry.skipped.extend(reason.map(|reason| Skipped { agent: agent.name.clone(), reason }));
+        }
+        for round in 1..=run.rounds {
+            for agent in order(agents, round) {
+                one(&mut entry, &mut history, place, scenario, agent, round)?;
             }
         }
+        for Skipped { agent, reason } in &entry.skipped {
+            eprintln!("{}: {agent} is left out: {reason}", scenario.name);
+        }
+        let (scenario, skipped) = (entry.scenario.clone(), entry.skipped.clone());
+        history.append(&Line::Ended { scenario, skipped })?;
+        entries.push(entry);
     }
-    Ok((run, samples))
+    Ok(entries)
+}
+
+/// One agent in one round. What goes wrong is kept: one agent that fails must not cost the figures of others.
+fn one(
+    entry: &mut Entry,
+    history: &mut History,
+    place: &Place,
+    scenario: &Scenario,
+    agent: &Agent,
+    round: u32,
+) -> Result<(), String> {
+    if entry.skipped.iter().any(|skipped| skipped.agent == agent.name) {
+        return Ok(());
+    }
+    eprint!("{}, round {round} of {}: {} ... ", scenario.name, entry.run.rounds, agent.name);
+    match measure::sample(place, agent, scenario, round <= RESTING) {
+        Ok(sample) => {
+            let sample = named(sample, &entry.run, scenario, agent, round);
+            eprintln!("{:.1} MB per CPU-second", sample.mb_per_cpu());
+            history.append(&Line::Sample(sample.clone()))?;
+            entry.samples.push(sample);
+        }
+        Err(Trouble::Refused(reason)) => {
+            eprintln!("{reason}");
+            entry.skipped.push(Skipped { agent: agent.name.clone(), reason: public(reason, place) });
+        }
+        Err(Trouble::Failed(reason)) => {
+            eprintln!("failed: {reason}");
+            let (scenario, agent) = (scenario.name.to_owned(), agent.name.clone());
+            let failure = Failure { scenario, agent, round, reason: public(reason, place) };
+            history.append(&Line::Failure(failure.clone()))?;
+            entry.failures.push(failure);
+        }
+    }
+    Ok(())
 }
 
 /// What is kept and published names no folder of this machine.
-fn failure(reason: String, place: &Place, scenario: &Scenario, agent: &Agent, round: u32) -> Failure {
-    Failure {
-        scenario: scenario.name.to_owned(),
-        agent: agent.name.clone(),
-        round,
-        reason: reason.replace(&place.folder.display().to_string(), "target/bench"),
-    }
+fn public(reason: String, place: &Place) -> String {
+    reason.replace(&place.folder.display().to_string(), "target/bench")
 }
 
 /// The agents in this order in odd rounds and the other way around in even ones.

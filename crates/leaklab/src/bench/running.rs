@@ -4,12 +4,20 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a program may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a program takes no connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotReady {
+    /// It ended by itself.
+    Ended,
+    /// It runs and does not listen.
+    Silent,
+}
 
 /// A program that ends with this one.
 pub struct Running {
@@ -40,13 +48,15 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until a port of the loopback interface takes connections. `log` is shown when it does not.
-    pub fn wait_for(&mut self, port: u16, log: &Path) -> Result<(), String> {
+    /// Waits until a port of the loopback interface takes connections.
+    pub fn wait_for(&mut self, port: u16) -> Result<(), NotReady> {
         let started = Instant::now();
         while TcpStream::connect_timeout(&local(port), Duration::from_secs(1)).is_err() {
-            let ended = !matches!(self.child.try_wait(), Ok(None));
-            if ended || started.elapsed() > PATIENCE {
-                return Err(format!("it did not start; its log is {}", log.display()));
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return Err(NotReady::Ended);
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(NotReady::Silent);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -73,16 +83,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // SAFETY: a signal to a child that runs and was not waited for, so the id is still its own.
-            unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+            // What was to be measured has been; a polite end takes a second and more.
+            let _gone = self.child.kill();
         }
-        let asked = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if asked.elapsed() > PATIENCE {
-                let _gone = self.child.kill();
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let _status = self.child.wait();
     }
 }
 

@@ -19,17 +19,30 @@ pub struct Run {
     pub command: String,
     pub rounds: u32,
     pub seconds: f64,
-    pub scenarios: Vec<String>,
-    /// What was left out, and why.
-    pub skipped: Vec<String>,
 }
 
 impl Run {
-    /// A round that failed is something that was left out.
-    pub fn failed(&mut self, failure: &Failure) {
-        let Failure { scenario, agent, round, reason } = failure;
-        self.skipped.push(format!("{scenario}, round {round}: {agent}: {reason}"));
+    /// Nobody else took part.
+    pub fn is_only_weir(&self) -> bool {
+        self.agents.iter().all(|(name, _)| name.starts_with("weir"))
     }
+}
+
+/// What came of a scenario in the run that measured it last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub run: Run,
+    pub scenario: String,
+    pub samples: Vec<Sample>,
+    pub failures: Vec<Failure>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// An agent that cannot take part in a scenario.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    pub agent: String,
+    pub reason: String,
 }
 
 /// The figures of one agent in one round.
@@ -43,9 +56,14 @@ pub struct Sample {
     pub seconds: f64,
     pub answers: BTreeMap<String, u64>,
     pub failures: BTreeMap<String, u64>,
-    /// In requests that were answered 2xx: records, and bytes of bodies.
+    /// In requests that were answered 2xx: records, and bytes of bodies before compression.
     pub records: u64,
     pub bytes: u64,
+    /// Bytes that reached the destination, and what they are uncompressed, where it tells.
+    #[serde(default)]
+    pub sent: u64,
+    #[serde(default)]
+    pub sent_plain: u64,
     pub latency_ms: Latency,
     /// Processor seconds of the agent, from the first request until everything was delivered.
     pub agent_cpu: f64,
@@ -53,16 +71,19 @@ pub struct Sample {
     pub drain_seconds: f64,
     /// The share of the other core that load and destination used.
     pub load_cpu: f64,
-    /// Resident bytes: before, at most, at the last answer, after five seconds of rest.
+    /// Resident bytes: before, at most, at the last answer, after a rest (not in every round).
     pub rss_start: u64,
     pub rss_peak: u64,
     pub rss_final: u64,
-    pub rss_rested: u64,
+    pub rss_rested: Option<u64>,
     /// The agent's own count.
     pub taken: u64,
     pub delivered: u64,
     /// Connections that were open at the end, where that is what is measured.
     pub held: u64,
+    /// Connections that were open, and resident bytes then, where they grew.
+    #[serde(default)]
+    pub growth: Vec<(u64, u64)>,
 }
 
 /// A round that gave no figures.
@@ -84,9 +105,16 @@ pub enum Line {
     Sample(Sample),
     /// A round failed.
     Failure(Failure),
+    /// A scenario has had all its rounds.
+    Ended { scenario: String, skipped: Vec<Skipped> },
 }
 
 impl Sample {
+    /// Requests came as fast as they were answered; else it is about connections.
+    pub fn is_about_rates(&self) -> bool {
+        self.held == 0 && self.growth.is_empty()
+    }
+
     /// Answers in 2xx.
     pub fn accepted(&self) -> u64 {
         self.answers.iter().filter(|(status, _)| status.starts_with('2')).map(|(_, count)| count).sum()
@@ -120,7 +148,24 @@ impl Sample {
 
     /// Bytes that each held connection costs after the rest.
     pub fn bytes_per_connection(&self) -> f64 {
-        ratio(self.rss_rested.saturating_sub(self.rss_start) as f64, self.held as f64)
+        let rested = self.rss_rested.unwrap_or(0);
+        ratio(rested.saturating_sub(self.rss_start) as f64, self.held as f64)
+    }
+
+    /// Resident bytes after the rest; none in a round without one.
+    pub fn rested(&self) -> f64 {
+        self.rss_rested.map_or(f64::NAN, |bytes| bytes as f64)
+    }
+
+    /// How many times smaller the destination got it.
+    pub fn compression(&self) -> f64 {
+        ratio(self.sent_plain as f64, self.sent as f64)
+    }
+
+    /// Resident bytes while so many connections were open.
+    pub fn with_connections(&self, count: u64) -> f64 {
+        let found = self.growth.iter().find(|(connections, _)| *connections == count);
+        found.map_or(f64::NAN, |(_, bytes)| *bytes as f64)
     }
 }
 
@@ -148,7 +193,7 @@ pub mod tests {
             rss_start: 10_000_000,
             rss_peak: 40_000_000,
             rss_final: 30_000_000,
-            rss_rested: 20_000_000,
+            rss_rested: Some(20_000_000),
             taken: 1_000,
             delivered: 1_000,
             ..Sample::default()
@@ -158,6 +203,9 @@ pub mod tests {
     #[test]
     fn figures_follow_from_what_was_counted() {
         let sample = Sample { delivered: 500, held: 100, ..sample("small", "weir", 1, 4.0) };
+        let sample = Sample { sent: 10, sent_plain: 45, growth: vec![(10, 99)], ..sample };
+        assert_eq!((sample.compression(), sample.with_connections(10)), (4.5, 99.0));
+        assert!(sample.with_connections(11).is_nan());
         assert_eq!(sample.accepted(), 10);
         assert_eq!((sample.mb_per_second(), sample.records_per_second()), (1.0, 500.0));
         assert_eq!((sample.mb_per_cpu(), sample.requests_per_cpu()), (4.0, 20.0));

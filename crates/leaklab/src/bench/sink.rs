@@ -2,9 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::running::local;
 use crate::message::{Reader, Side};
@@ -20,19 +20,40 @@ pub struct Sink {
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
     stop: AtomicBool,
     connections: AtomicUsize,
     requests: AtomicU64,
+    /// Bytes a second, and when the next are due.
+    rate: Option<u64>,
+    due: Mutex<Instant>,
+}
+
+impl State {
+    /// Waits until so many more bytes fit the rate of all connections together.
+    fn pace(&self, bytes: usize) {
+        let Some(rate) = self.rate else { return };
+        let due = {
+            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            *due = (*due).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            *due
+        };
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
 }
 
 impl Sink {
-    /// Starts it.
-    pub fn start() -> io::Result<Sink> {
+    /// Starts it. `rate`: bytes that it takes in a second, from all connections together.
+    pub fn start(rate: Option<u64>) -> io::Result<Sink> {
         let listener = TcpListener::bind(local(0))?;
         let port = listener.local_addr()?.port();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            stop: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            rate,
+            due: Mutex::new(Instant::now()),
+        });
         let shared = Arc::clone(&state);
         std::thread::Builder::new().name("sink".to_owned()).spawn(move || accept(&listener, &shared))?;
         Ok(Sink { port, state })
@@ -91,6 +112,7 @@ fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
         if count == 0 {
             return Ok(());
         }
+        state.pace(count);
         let mut bytes = &buffer[..count];
         while let Some(message) = reader.take(&mut bytes).map_err(io::Error::other)? {
             state.requests.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +131,7 @@ mod tests {
 
     #[test]
     fn it_answers_every_request_of_a_connection() {
-        let sink = Sink::start().unwrap();
+        let sink = Sink::start(None).unwrap();
         let mut connection = Connection::open(local(sink.port()), PATIENCE).unwrap();
         for _ in 0..3 {
             assert_eq!(connection.post("/a", &[b'x'; 300_000]).unwrap(), 200);

@@ -1,6 +1,6 @@
 //! Medians over rounds, and ratios of weir to each peer within a round.
 
-use super::sample::{Run, Sample};
+use super::sample::{Entry, Sample};
 
 /// The middle of several values and how far they lie apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,36 +27,36 @@ impl Spread {
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
     pub name: &'static str,
+    /// Zero or no number where a sample does not have it.
     pub value: fn(&Sample) -> f64,
     pub more_is_better: bool,
-    /// For scenarios about held connections, and only for them.
-    pub held: bool,
+}
+
+const fn more(name: &'static str, value: fn(&Sample) -> f64) -> Metric {
+    Metric { name, value, more_is_better: true }
+}
+
+const fn less(name: &'static str, value: fn(&Sample) -> f64) -> Metric {
+    Metric { name, value, more_is_better: false }
 }
 
 /// What is compared, the most telling first.
 pub const METRICS: &[Metric] = &[
-    Metric {
-        name: "work per CPU-second",
-        value: Sample::requests_per_cpu,
-        more_is_better: true,
-        held: false,
-    },
-    Metric { name: "MB/s", value: Sample::mb_per_second, more_is_better: true, held: false },
-    Metric { name: "p99", value: |sample| sample.latency_ms.p99, more_is_better: false, held: false },
-    Metric {
-        name: "memory per connection",
-        value: Sample::bytes_per_connection,
-        more_is_better: false,
-        held: true,
-    },
-    Metric { name: "peak RSS", value: |sample| sample.rss_peak as f64, more_is_better: false, held: false },
-    Metric {
-        name: "rested RSS",
-        value: |sample| sample.rss_rested as f64,
-        more_is_better: false,
-        held: false,
-    },
+    more("work per CPU-second", |sample| of_rates(sample, Sample::requests_per_cpu)),
+    more("MB/s", |sample| of_rates(sample, Sample::mb_per_second)),
+    less("p99", |sample| of_rates(sample, |sample| sample.latency_ms.p99)),
+    more("compression", Sample::compression),
+    less("memory per connection", Sample::bytes_per_connection),
+    less("RSS with 1,000 connections", |sample| sample.with_connections(1_000)),
+    less("RSS with 10,000 connections", |sample| sample.with_connections(10_000)),
+    less("peak RSS", |sample| of_rates(sample, |sample| sample.rss_peak as f64)),
+    less("rested RSS", |sample| of_rates(sample, Sample::rested)),
 ];
+
+/// A figure of scenarios in which requests come as fast as they are answered.
+fn of_rates(sample: &Sample, value: fn(&Sample) -> f64) -> f64 {
+    if sample.is_about_rates() { value(sample) } else { f64::NAN }
+}
 
 /// Weir's figure divided by a peer's, in the same round.
 #[derive(Debug, Clone)]
@@ -85,9 +85,9 @@ impl Comparison {
     }
 }
 
-/// The samples of an agent in a scenario, by round.
-pub fn of<'a>(samples: &'a [Sample], scenario: &str, agent: &str) -> Vec<&'a Sample> {
-    samples.iter().filter(|sample| sample.scenario == scenario && sample.agent == agent).collect()
+/// The samples of an agent, by round.
+pub fn of<'a>(samples: &'a [Sample], agent: &str) -> Vec<&'a Sample> {
+    samples.iter().filter(|sample| sample.agent == agent).collect()
 }
 
 /// The middle of a figure over the rounds; zero where there is none.
@@ -96,15 +96,14 @@ pub fn median(samples: &[&Sample], value: impl Fn(&Sample) -> f64) -> f64 {
 }
 
 /// Every ratio of the first agent, weir, to the others.
-pub fn compare(run: &Run, samples: &[Sample]) -> Vec<Comparison> {
-    let Some(((own, _), peers)) = run.agents.split_first() else { return Vec::new() };
+pub fn compare(entries: &[Entry]) -> Vec<Comparison> {
     let mut found = Vec::new();
-    for scenario in &run.scenarios {
-        let ours = of(samples, scenario, own);
+    for Entry { run, scenario, samples, .. } in entries {
+        let Some(((own, _), peers)) = run.agents.split_first() else { continue };
+        let ours = of(samples, own);
         for (peer, _) in peers {
-            let theirs = of(samples, scenario, peer);
-            let is_held = ours.iter().any(|sample| sample.held > 0);
-            for metric in METRICS.iter().filter(|metric| !metric.held || is_held) {
+            let theirs = of(samples, peer);
+            for metric in METRICS {
                 let ratios = ours.iter().filter_map(|own| {
                     let peer = theirs.iter().find(|peer| peer.round == own.round)?;
                     let (own, peer) = ((metric.value)(own), (metric.value)(peer));
@@ -129,10 +128,10 @@ pub fn compare(run: &Run, samples: &[Sample]) -> Vec<Comparison> {
 pub mod tests {
     use super::*;
     use crate::bench::machine::Machine;
-    use crate::bench::sample::tests::sample;
+    use crate::bench::sample::{Run, tests::sample};
 
     /// Three rounds of weir, a peer half as fast, and weir again.
-    pub fn run() -> (Run, Vec<Sample>) {
+    pub fn entries() -> Vec<Entry> {
         let agents = ["weir", "fluent-bit", "weir (2)"].map(|name| (name.to_owned(), "1.0".to_owned()));
         let run = Run {
             run: "2026-11-23T20:00:00Z".to_owned(),
@@ -141,19 +140,19 @@ pub mod tests {
             command: "cargo x bench".to_owned(),
             rounds: 3,
             seconds: 5.0,
-            scenarios: vec!["small".to_owned(), "trigger".to_owned()],
-            skipped: vec!["kusto: fluent-bit cannot be pointed at a local Kusto".to_owned()],
         };
-        let mut samples = Vec::new();
-        for scenario in ["small", "trigger"] {
+        let entry = |scenario: &&str| {
+            let mut samples = Vec::new();
             for round in 1..=3 {
                 let speed = f64::from(round);
                 samples.push(sample(scenario, "weir", round, 4.0 * speed));
                 samples.push(sample(scenario, "fluent-bit", round, 2.0 + f64::from(round == 2)));
                 samples.push(sample(scenario, "weir (2)", round, 4.1 * speed));
             }
-        }
-        (run, samples)
+            let scenario = (*scenario).to_owned();
+            Entry { run: run.clone(), scenario, samples, failures: Vec::new(), skipped: Vec::new() }
+        };
+        ["small", "trigger"].iter().map(entry).collect()
     }
 
     #[test]
@@ -166,8 +165,7 @@ pub mod tests {
 
     #[test]
     fn ratios_are_made_within_a_round() {
-        let (run, samples) = run();
-        let found = compare(&run, &samples);
+        let found = compare(&entries());
         let work =
             found.iter().find(|found| found.peer == "fluent-bit" && found.metric.name.starts_with("work"));
         let work = work.unwrap();
@@ -175,13 +173,12 @@ pub mod tests {
         assert_eq!((work.ratio.low, work.ratio.high, work.rounds), (2.0, 6.0, 3));
         assert!((work.ratio.median - 8.0 / 3.0).abs() < 1e-9);
         assert!(!work.is_behind() && !work.is_uncertain() && !work.is_noise());
-        assert!(found.iter().all(|found| !found.metric.held));
+        assert!(found.iter().all(|found| !found.metric.name.contains("onnection")));
     }
 
     #[test]
     fn being_behind_depends_on_what_is_better() {
-        let (run, samples) = run();
-        let found = compare(&run, &samples);
+        let found = compare(&entries());
         let noise =
             found.iter().find(|found| found.is_noise() && found.metric.name.starts_with("work")).unwrap();
         assert!(noise.is_behind() && noise.ratio.median > 0.97);

@@ -1,19 +1,27 @@
 //! Tables, for the terminal and for a page.
 
-use super::sample::{Run, Sample};
+use super::sample::{Entry, Sample};
+use super::scenario::GROWING;
 use super::summary::{Comparison, METRICS, Metric, Spread, median, of};
 
-/// Rows of text under a header. The first two columns are names and lean left.
+/// Rows of text under a header. Names lean left and figures right.
 pub struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
+    /// How many columns, from the left, lean left.
+    names: usize,
 }
 
+/// Scenario and agent.
 const NAMES: usize = 2;
 
 impl Table {
     fn new(header: &[&str]) -> Table {
-        Table { header: header.iter().map(|word| (*word).to_owned()).collect(), rows: Vec::new() }
+        Table {
+            header: header.iter().map(|word| (*word).to_owned()).collect(),
+            rows: Vec::new(),
+            names: NAMES,
+        }
     }
 
     /// Aligned columns.
@@ -26,7 +34,7 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 let padding = " ".repeat(widths[column] - cell.chars().count());
                 let (before, behind) =
-                    if column < NAMES { ("", padding) } else { (padding.as_str(), String::new()) };
+                    if column < self.names { ("", padding) } else { (padding.as_str(), String::new()) };
                 text.push_str(before);
                 text.push_str(cell);
                 text.push_str(&behind);
@@ -41,7 +49,7 @@ impl Table {
     /// Markdown.
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let rule = (0..self.header.len()).map(|column| if column < NAMES { "---|" } else { "---:|" });
+        let rule = (0..self.header.len()).map(|column| if column < self.names { "---|" } else { "---:|" });
         let mut text = line(&self.header);
         text.push('|');
         text.extend(rule);
@@ -53,8 +61,8 @@ impl Table {
     }
 }
 
-/// The median of every figure, by scenario and agent.
-pub fn figures(samples: &[Sample], run: &Run) -> Table {
+/// The median of every figure, by scenario and agent. Scenarios about connections have their own table.
+pub fn figures(entries: &[Entry]) -> Table {
     let mut table = Table::new(&[
         "scenario",
         "agent",
@@ -65,32 +73,79 @@ pub fn figures(samples: &[Sample], run: &Run) -> Table {
         "peak MB",
         "end MB",
         "rested MB",
-        "KiB/conn",
         "p50 ms",
         "p90 ms",
         "p99 ms",
         "max ms",
+        "smaller by",
         "delivered",
         "load core",
         "answers",
     ]);
-    for scenario in &run.scenarios {
-        for (agent, _) in &run.agents {
-            let rounds = of(samples, scenario, agent);
-            if !rounds.is_empty() {
-                table.rows.push(row(scenario, agent, &rounds));
-            }
+    for (entry, agent) in rows(entries) {
+        let rounds = of(&entry.samples, agent);
+        if rounds.iter().any(|sample| sample.is_about_rates()) {
+            table.rows.push(row(&entry.scenario, agent, &rounds));
         }
     }
     table
 }
 
+/// Every agent of every scenario.
+fn rows(entries: &[Entry]) -> impl Iterator<Item = (&Entry, &str)> {
+    entries.iter().flat_map(|entry| entry.run.agents.iter().map(move |(agent, _)| (entry, agent.as_str())))
+}
+
+/// The memory of open connections; None where it was not measured.
+pub fn connections(entries: &[Entry]) -> Option<Table> {
+    let mut header = vec!["scenario".to_owned(), "agent".to_owned()];
+    header.extend(GROWING.iter().map(|count| format!("MB with {}", number_of(*count as u64))));
+    header.extend(["KiB/connection", "peak MB", "answers"].map(str::to_owned));
+    let mut table = Table { header, rows: Vec::new(), names: NAMES };
+    for (entry, agent) in rows(entries) {
+        let rounds = of(&entry.samples, agent);
+        if rounds.is_empty() || rounds.iter().any(|sample| sample.is_about_rates()) {
+            continue;
+        }
+        let mut row = vec![entry.scenario.clone(), agent.to_owned()];
+        for count in GROWING {
+            row.push(some(median(&rounds, |sample| sample.with_connections(*count as u64) / 1e6)));
+        }
+        row.push(some(median(&rounds, Sample::bytes_per_connection) / 1024.0));
+        row.push(number(median(&rounds, |sample| sample.rss_peak as f64 / 1e6)));
+        row.push(answers(&rounds));
+        table.rows.push(row);
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
+/// What was left out of the scenarios, and why; None when nothing was.
+pub fn left_out(entries: &[Entry]) -> Option<Table> {
+    let mut found: Vec<(&str, String, Vec<&str>)> = Vec::new();
+    for Entry { scenario, skipped, failures, .. } in entries {
+        let skipped = skipped.iter().map(|skipped| (&skipped.agent, skipped.reason.clone()));
+        let failures = failures
+            .iter()
+            .map(|failure| (&failure.agent, format!("in round {}: {}", failure.round, failure.reason)));
+        for (agent, reason) in skipped.chain(failures) {
+            match found.iter_mut().find(|(known, why, _)| known == agent && *why == reason) {
+                Some((.., scenarios)) => scenarios.push(scenario),
+                None => found.push((agent, reason, vec![scenario])),
+            }
+        }
+    }
+    let mut table = Table { names: 3, ..Table::new(&["agent", "scenarios", "why there are no figures"]) };
+    for (agent, reason, scenarios) in found {
+        let all = entries.len() > 1 && scenarios.len() == entries.len();
+        let scenarios = if all { "all".to_owned() } else { scenarios.join(", ") };
+        table.rows.push(vec![agent.to_owned(), scenarios, reason]);
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
 fn row(scenario: &str, agent: &str, rounds: &[&Sample]) -> Vec<String> {
     let of = |value: fn(&Sample) -> f64| median(rounds, value);
     let mb = |value: fn(&Sample) -> f64| number(median(rounds, value) / 1e6);
-    let held = rounds.iter().any(|sample| sample.held > 0);
-    let per_connection =
-        if held { number(of(Sample::bytes_per_connection) / 1024.0) } else { "-".to_owned() };
     vec![
         scenario.to_owned(),
         agent.to_owned(),
@@ -100,16 +155,21 @@ fn row(scenario: &str, agent: &str, rounds: &[&Sample]) -> Vec<String> {
         number(of(Sample::requests_per_cpu)),
         mb(|sample| sample.rss_peak as f64),
         mb(|sample| sample.rss_final as f64),
-        mb(|sample| sample.rss_rested as f64),
-        per_connection,
+        some(of(Sample::rested) / 1e6),
         number(of(|sample| sample.latency_ms.p50)),
         number(of(|sample| sample.latency_ms.p90)),
         number(of(|sample| sample.latency_ms.p99)),
         number(of(|sample| sample.latency_ms.max)),
+        some(of(Sample::compression)),
         format!("{} %", number(of(Sample::delivered_share) * 100.0)),
         format!("{:.0} %", of(|sample| sample.load_cpu) * 100.0),
         answers(rounds),
     ]
+}
+
+/// A figure that not every scenario has.
+fn some(value: f64) -> String {
+    if value > 0.0 { number(value) } else { "-".to_owned() }
 }
 
 /// Answers by status and requests without one, of all rounds together.
@@ -126,8 +186,8 @@ fn answers(rounds: &[&Sample]) -> String {
 
 /// Weir to its peers: the median of the rounds, and the lowest and highest.
 pub fn ratios(comparisons: &[Comparison]) -> Table {
-    let held = comparisons.iter().any(|found| found.metric.held);
-    let metrics: Vec<&Metric> = METRICS.iter().filter(|metric| held || !metric.held).collect();
+    let is_there = |metric: &&Metric| comparisons.iter().any(|found| found.metric.name == metric.name);
+    let metrics: Vec<&Metric> = METRICS.iter().filter(is_there).collect();
     let names = metrics.iter().map(|metric| metric.name);
     let header: Vec<&str> = ["scenario", "weir to"].into_iter().chain(names).chain(["rounds"]).collect();
     let mut table = Table::new(&header);
@@ -157,7 +217,16 @@ pub fn number(value: f64) -> String {
         size if size >= 10.0 => 1,
         _ => 2,
     };
-    let plain = format!("{value:.digits$}");
+    group(&format!("{value:.digits$}"))
+}
+
+/// A count.
+pub fn number_of(count: u64) -> String {
+    group(&count.to_string())
+}
+
+/// Commas between groups of three digits in front of the point.
+fn group(plain: &str) -> String {
     let (whole, rest) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
     let mut grouped = String::new();
     for (index, digit) in whole.chars().enumerate() {
@@ -171,7 +240,8 @@ pub fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::{compare, tests::run};
+    use super::super::sample::{Failure, Skipped};
+    use super::super::summary::{compare, tests::entries};
     use super::*;
 
     #[test]
@@ -185,19 +255,55 @@ mod tests {
 
     #[test]
     fn every_agent_has_a_row_in_every_scenario() {
-        let (run, samples) = run();
-        let table = figures(&samples, &run);
+        let table = figures(&entries());
         assert_eq!(table.rows.len(), 6);
         let text = table.text();
         assert!(text.lines().nth(1).unwrap().starts_with("small     weir "), "{text}");
         assert!(text.contains("201: 30, 503: 3"), "{text}");
         assert_eq!(table.markdown().lines().count(), 8);
+        assert!(connections(&entries()).is_none() && left_out(&entries()).is_none());
+    }
+
+    #[test]
+    fn connections_have_a_table_of_their_own() {
+        let mut entries = entries();
+        for sample in &mut entries[0].samples {
+            (sample.held, sample.rss_rested) = (1_000, Some(10_000_000 + 1_000 * 2_048));
+        }
+        for sample in &mut entries[1].samples {
+            sample.growth = vec![(1, 7_000_000), (10_000, 90_000_000)];
+        }
+        assert!(figures(&entries).rows.is_empty());
+        let text = connections(&entries).unwrap().text();
+        let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+        assert!(line("small").contains(" 2.00 "), "{text}");
+        assert!(line("trigger").contains("7.00") && line("trigger").contains("90.0"), "{text}");
+    }
+
+    #[test]
+    fn what_has_no_figures_has_a_reason() {
+        let mut entries = entries();
+        entries[1].skipped =
+            vec![Skipped { agent: "weir".to_owned(), reason: "has no such option".to_owned() }];
+        let (scenario, agent) = ("small".to_owned(), "vector".to_owned());
+        entries[0].failures = vec![Failure { scenario, agent, round: 2, reason: "it is gone".to_owned() }];
+        let absent = Skipped { agent: "other".to_owned(), reason: "is not there".to_owned() };
+        entries.iter_mut().for_each(|entry| entry.skipped.push(absent.clone()));
+        let text = left_out(&entries).unwrap().text();
+        let words: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for expected in [
+            "weir trigger has no such option",
+            "vector small in round 2: it is gone",
+            "other all is not there",
+        ] {
+            assert!(words.iter().any(|line| line == expected), "{expected:?} is not in\n{text}");
+        }
     }
 
     #[test]
     fn ratios_show_their_spread() {
-        let (run, samples) = run();
-        let text = ratios(&compare(&run, &samples)).text();
+        let text = ratios(&compare(&entries())).text();
         let line =
             text.lines().find(|line| line.starts_with("small") && line.contains("fluent-bit")).unwrap();
         assert!(line.contains("2.67 (2.00 to 6.00)") && line.ends_with('3'), "{text}");

@@ -5,25 +5,67 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
-use super::{CONNECTIONS, Plan, Progress, Target, run};
+use super::plan::Body;
+use super::{CONNECTIONS, Plan, Progress, Target, run, tls_config};
 use crate::payload;
 
-/// The largest body that is read from a file.
-const BODY: u64 = 256 << 20;
+/// What `leaklab load --help` says.
+pub const HELP: &str = "\
+Usage: leaklab load URL [OPTION ...]
+
+Posts a body again and again and prints answers, latency, rates and records accepted.
+
+How much
+  --requests N        how many in all; without it and without --duration, one per connection
+  --duration SECONDS  begin no request after that
+  --connections N     at a time (default 1)
+  --delay TIME        pause of a connection behind each answer: 100ms, 2s, or a number of milliseconds
+
+What
+  --payload NAME      alert (default), record, records:COUNT, or staircase: alerts of 100 lines, then 200, 400
+                      and so on up to 12800, each for the same part of the load
+  --body FILE         this file instead
+  --gzip              compressed, once
+  --chunked           bodies in pieces, without a length
+
+How
+  --pipeline N        requests on their way on a connection, HTTP/1.1
+  --http2             HTTP/2: at once over http, by ALPN over https
+  --streams N         requests on their way on a connection, HTTP/2
+  --ca FILE           trust these certificates, for https
+  --insecure          trust everybody
+  --rate BYTES        a slow sender: so many bytes a second on each connection, HTTP/1.1
+  --new-connections   a connection for each request
+  --hold              keep the connections open until standard input ends
+  --json              the result as one line of JSON
+";
+
+/// The largest file that is read.
+const FILE: u64 = 256 << 20;
+/// Lines of the lowest and the highest step of a staircase; each is twice as high as the one before.
+const STAIRS: (usize, usize) = (100, 12_800);
 
 /// What the options say, before the URL is known.
 #[derive(Default)]
 struct Given {
     url: Option<String>,
-    body: Option<Vec<u8>>,
+    bodies: Option<Vec<Body>>,
     connections: Option<usize>,
     requests: Option<u64>,
     duration: Option<f64>,
-    delay: u64,
+    delay: Duration,
+    pipeline: Option<usize>,
+    streams: Option<usize>,
+    rate: Option<u64>,
+    ca: Option<Vec<u8>>,
+    insecure: bool,
+    gzip: bool,
+    http2: bool,
     new_connections: bool,
     chunked: bool,
     hold: bool,
     json: bool,
+    help: bool,
 }
 
 /// Reads what stands behind `leaklab load` and does it; the result is printed.
@@ -32,6 +74,10 @@ struct Given {
 /// A sentence on what is wrong.
 pub fn command(parser: &mut lexopt::Parser) -> Result<(), lexopt::Error> {
     let given = read(parser)?;
+    if given.help {
+        print!("{HELP}");
+        return Ok(());
+    }
     let (hold, json) = (given.hold, given.json);
     let plan = plan(given)?;
     crate::process::allow_descriptors().map_err(|error| format!("descriptors: {error}"))?;
@@ -65,14 +111,22 @@ fn read(parser: &mut lexopt::Parser) -> Result<Given, lexopt::Error> {
             Value(url) if given.url.is_none() => given.url = Some(url.string()?),
             Long("requests") => given.requests = Some(parser.value()?.parse()?),
             Long("duration") => given.duration = Some(parser.value()?.parse()?),
-            Long("delay") => given.delay = parser.value()?.parse()?,
+            Long("delay") => given.delay = pause(&parser.value()?.string()?)?,
             Long("connections") => given.connections = Some(parser.value()?.parse()?),
-            Long("body") => given.body = Some(file(&parser.value()?.string()?)?),
-            Long("payload") => given.body = Some(body(&parser.value()?.string()?)?.into_bytes()),
+            Long("pipeline") => given.pipeline = Some(parser.value()?.parse()?),
+            Long("streams") => given.streams = Some(parser.value()?.parse()?),
+            Long("rate") => given.rate = Some(parser.value()?.parse()?),
+            Long("body") => given.bodies = Some(vec![Body::new(file(&parser.value()?.string()?)?)]),
+            Long("payload") => given.bodies = Some(bodies(&parser.value()?.string()?)?),
+            Long("ca") => given.ca = Some(file(&parser.value()?.string()?)?),
+            Long("insecure") => given.insecure = true,
+            Long("gzip") => given.gzip = true,
+            Long("http2") => given.http2 = true,
             Long("new-connections") => given.new_connections = true,
             Long("chunked") => given.chunked = true,
             Long("hold") => given.hold = true,
             Long("json") => given.json = true,
+            Short('h') | Long("help") => given.help = true,
             other => return Err(other.unexpected()),
         }
     }
@@ -80,65 +134,122 @@ fn read(parser: &mut lexopt::Parser) -> Result<Given, lexopt::Error> {
 }
 
 fn plan(given: Given) -> Result<Plan, String> {
-    let url = given.url.ok_or("load needs the URL to send to")?;
-    let body = given.body.map_or_else(|| body("alert").map(String::into_bytes), Ok)?;
+    check(&given)?;
+    let target = Target::parse(given.url.as_deref().unwrap_or(""))?;
+    let tls = match (target.tls, &given.ca, given.insecure) {
+        (false, None, false) => None,
+        (false, ..) => return Err("--ca and --insecure are for https".to_owned()),
+        (true, None, false) => return Err("https needs --ca FILE or --insecure".to_owned()),
+        (true, ca, _) => Some(tls_config(ca.as_deref(), given.http2)?),
+    };
+    let mut bodies = given.bodies.map_or_else(|| self::bodies("alert"), Ok)?;
+    if given.gzip {
+        bodies = bodies.iter().map(Body::gzip).collect();
+    }
     let connections = given.connections.unwrap_or(1);
-    if !(1..=CONNECTIONS).contains(&connections) {
-        return Err(format!("--connections is from 1 to {CONNECTIONS}, not {connections}"));
-    }
-    if given.hold && given.new_connections {
-        return Err("--hold keeps connections open and --new-connections closes them".to_owned());
-    }
+    let depth = given.pipeline.or(given.streams).unwrap_or(1);
     let duration = match given.duration.map(Duration::try_from_secs_f64) {
         None => None,
         Some(Ok(duration)) => Some(duration),
         Some(Err(error)) => return Err(format!("--duration: {error}")),
     };
-    // One request over each connection where nothing says how many.
-    let requests = given.requests.or_else(|| duration.is_none().then_some(connections as u64));
-    let records = payload::count(&body);
+    // One request over each connection where nothing says how many; a staircase has each step once.
+    let at_least = connections.max(bodies.len()) as u64;
+    let body = bodies.first().cloned().ok_or("there is no body")?;
     Ok(Plan {
+        bodies,
         connections,
-        requests,
+        depth,
+        http2: given.http2,
+        tls,
+        requests: given.requests.or_else(|| duration.is_none().then_some(at_least)),
         duration,
-        delay: Duration::from_millis(given.delay),
+        delay: given.delay,
+        rate: given.rate,
         new_connections: given.new_connections,
         chunked: given.chunked,
-        ..Plan::new(Target::parse(&url)?, body, records)
+        ..Plan::new(target, body)
     })
 }
 
-/// A body by name: `alert`, `record` or `records:COUNT`.
-fn body(name: &str) -> Result<String, String> {
+/// Refuses what makes no sense together.
+fn check(given: &Given) -> Result<(), String> {
+    let connections = given.connections.unwrap_or(1);
+    let depth = given.pipeline.or(given.streams).unwrap_or(1);
+    let together = given.http2 && (given.pipeline.is_some() || given.chunked || given.rate.is_some());
+    let problem = match given {
+        Given { url: None, .. } => "load needs the URL to send to".to_owned(),
+        _ if !(1..=CONNECTIONS).contains(&connections) => {
+            format!("--connections is from 1 to {CONNECTIONS}, not {connections}")
+        }
+        _ if !(1..=CONNECTIONS).contains(&depth.saturating_mul(connections)) => {
+            format!("--pipeline and --streams are from 1, and with all connections up to {CONNECTIONS}")
+        }
+        _ if together => "--pipeline, --chunked and --rate are for HTTP/1.1".to_owned(),
+        Given { http2: false, streams: Some(_), .. } => "--streams is for --http2".to_owned(),
+        Given { rate: Some(0), .. } => "--rate is from 1".to_owned(),
+        Given { hold: true, new_connections: true, .. } => {
+            "--hold keeps connections open and --new-connections closes them".to_owned()
+        }
+        Given { new_connections: true, .. } if depth > 1 => {
+            "--new-connections leaves nothing to --pipeline and --streams".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(problem)
+}
+
+/// Bodies by name: `alert`, `record`, `records:COUNT` or `staircase`.
+fn bodies(name: &str) -> Result<Vec<Body>, String> {
+    let one = |text: String| Ok(vec![Body::new(text.into_bytes())]);
     let count = name.strip_prefix("records:").map(str::parse::<usize>);
     match (name, count) {
-        ("alert", _) => Ok(payload::alert(4_900, 1)),
-        ("record", _) => Ok(payload::record(1)),
-        (_, Some(Ok(count))) if count <= 500_000 => Ok(payload::records(count, 1)),
+        ("alert", _) => one(payload::alert(4_900, 1)),
+        ("record", _) => one(payload::record(1)),
+        ("staircase", _) => {
+            let stairs = std::iter::successors(Some(STAIRS.0), |lines| Some(lines * 2));
+            let alerts = stairs.take_while(|lines| *lines <= STAIRS.1).map(|lines| payload::alert(lines, 1));
+            Ok(alerts.map(|text| Body::new(text.into_bytes())).collect())
+        }
+        (_, Some(Ok(count))) if count <= 500_000 => one(payload::records(count, 1)),
         (_, Some(Ok(_))) => Err(format!("--payload {name}: at most 500000 records")),
-        _ => Err(format!("--payload {name}: there are alert, record and records:COUNT")),
+        _ => Err(format!("--payload {name}: there are alert, record, records:COUNT and staircase")),
     }
+}
+
+/// A time with a unit, or a number of milliseconds.
+fn pause(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let unit = match unit {
+        "" | "ms" => 1e-3,
+        "s" => 1.0,
+        _ => return Err(format!("--delay {text}: the units are ms and s")),
+    };
+    let number = number.parse::<f64>().map_err(|error| format!("--delay {text}: {error}"))?;
+    Duration::try_from_secs_f64(number * unit).map_err(|error| format!("--delay {text}: {error}"))
 }
 
 fn file(path: &str) -> Result<Vec<u8>, String> {
     let fail = |error: std::io::Error| format!("{path}: {error}");
-    let mut body = Vec::new();
+    let mut content = Vec::new();
     let file = std::fs::File::open(path).map_err(fail)?;
-    file.take(BODY + 1).read_to_end(&mut body).map_err(fail)?;
-    if body.len() as u64 > BODY { Err(format!("{path} is larger than {BODY} bytes")) } else { Ok(body) }
+    file.take(FILE + 1).read_to_end(&mut content).map_err(fail)?;
+    if content.len() as u64 > FILE { Err(format!("{path} is larger than {FILE} bytes")) } else { Ok(content) }
 }
 
 fn show(progress: Progress, terminal: bool) {
-    if !terminal {
-        return;
+    if terminal {
+        eprint!("\r\x1b[K{}", bar(progress));
     }
+}
+
+fn bar(progress: Progress) -> String {
     let seconds = progress.elapsed.as_secs_f64();
-    match progress.of {
-        Some(of) => {
-            let tenths = (progress.ended * 30 / of.max(1)) as usize;
-            eprint!("\r\x1b[K[{:-<30}] {} of {of} in {seconds:.0} s", "#".repeat(tenths), progress.ended);
-        }
-        None => eprint!("\r\x1b[K{} requests in {seconds:.0} s", progress.ended),
+    let count = progress.of.map_or_else(String::new, |of| format!(" of {of}"));
+    let text = format!("{}{count} requests in {seconds:.0} s", progress.ended);
+    match progress.share() {
+        Some(share) => format!("[{:-<30}] {text}", "#".repeat((share * 30.0) as usize)),
+        None => text,
     }
 }
 
@@ -154,13 +265,27 @@ mod tests {
     #[test]
     fn options_make_a_plan() {
         let plan =
-            parse("127.0.0.1:1/a --requests 5 --delay 100 --connections 2 --payload records:3").unwrap();
-        assert_eq!((plan.requests, plan.connections, plan.records), (Some(5), 2, 3));
+            parse("127.0.0.1:1/a --requests 5 --delay 100ms --connections 2 --payload records:3").unwrap();
+        assert_eq!((plan.requests, plan.connections, plan.bodies[0].records), (Some(5), 2, 3));
         assert_eq!(plan.delay, Duration::from_millis(100));
         let plan = parse("127.0.0.1:1 --duration 1.5 --chunked --new-connections").unwrap();
         assert_eq!((plan.requests, plan.duration), (None, Some(Duration::from_millis(1500))));
         assert!(plan.chunked && plan.new_connections);
         assert_eq!(parse("127.0.0.1:1 --connections 7").unwrap().requests, Some(7));
+        let plan = parse("https://127.0.0.1:1 --insecure --http2 --streams 4 --gzip").unwrap();
+        assert!(plan.http2 && plan.tls.is_some() && plan.bodies[0].gzip && plan.depth == 4);
+        let plan = parse("127.0.0.1:1 --pipeline 8 --rate 500").unwrap();
+        assert_eq!((plan.depth, plan.rate), (8, Some(500)));
+    }
+
+    #[test]
+    fn a_staircase_doubles_with_each_step() {
+        let plan = parse("127.0.0.1:1 --payload staircase").unwrap();
+        assert_eq!((plan.bodies.len(), plan.requests), (8, Some(8)));
+        for pair in plan.bodies.windows(2) {
+            let growth = pair[1].plain as f64 / pair[0].plain as f64;
+            assert!((1.7..2.3).contains(&growth), "{growth}");
+        }
     }
 
     #[test]
@@ -173,9 +298,25 @@ mod tests {
             ("127.0.0.1:1 --payload logs", "there are alert"),
             ("127.0.0.1:1 --body /nowhere/at/all", "/nowhere/at/all"),
             ("127.0.0.1:1 --bogus", "--bogus"),
+            ("127.0.0.1:1 --http2 --pipeline 3", "for HTTP/1.1"),
+            ("127.0.0.1:1 --streams 3", "for --http2"),
+            ("127.0.0.1:1 --pipeline 0", "from 1"),
+            ("127.0.0.1:1 --rate 0", "from 1"),
+            ("127.0.0.1:1 --delay 1h", "units are ms and s"),
+            ("127.0.0.1:1 --insecure", "for https"),
+            ("https://127.0.0.1:1", "needs --ca"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(reason), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn the_bar_grows_with_requests_or_time() {
+        let progress = Progress { ended: 5, of: Some(10), elapsed: Duration::from_secs(1), duration: None };
+        assert_eq!(bar(progress), format!("[{:-<30}] 5 of 10 requests in 1 s", "#".repeat(15)));
+        let progress = Progress { of: None, duration: Some(Duration::from_secs(4)), ..progress };
+        assert!(bar(progress).starts_with("[#######---"), "{}", bar(progress));
+        assert_eq!(bar(Progress { duration: None, ..progress }), "5 requests in 1 s");
     }
 }

@@ -1,118 +1,100 @@
-//! The loop: which connection sends next, and when it ends.
+//! The loop of HTTP/1.1: which connection sends next, and when it ends.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, ErrorKind};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::connection::{Answer, Connection, Step};
-use super::outcome::{Latency, Outcome, Progress};
+use super::connection::{Answer, Connection, PACE, Request, Step, reason};
+use super::outcome::{Outcome, Progress};
 use super::plan::Plan;
 use super::poll::Poll;
-use crate::histogram::Histogram;
-use crate::process;
+use super::tally::Tally;
+use super::{BACKOFF, Held, TICK};
 
-/// How often progress is told and waiting requests are looked at.
-const TICK: Duration = Duration::from_millis(200);
-/// How long a connection rests after a failure.
-const BACKOFF: Duration = Duration::from_millis(100);
 /// Bytes received at a time.
 const BUFFER: usize = 64 << 10;
 
-/// Connections that stay open until this is dropped.
-#[derive(Default)]
-pub struct Held(Vec<TcpStream>);
-
-impl Held {
-    /// How many they are.
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-}
-
 /// Sends a load and waits for its last answer. The connections are handed back open.
-///
-/// # Errors
-/// The server cannot be reached at all, or the system refuses what a load needs.
 pub fn run(plan: &Plan, progress: &mut dyn FnMut(Progress)) -> io::Result<(Outcome, Held)> {
-    // A server that is not there is one error, not as many as there are requests.
-    drop(TcpStream::connect_timeout(&plan.target.address, plan.patience)?);
     let mut driver = Driver::new(plan)?;
-    let cpu = process::own_cpu();
     driver.begin();
     while !driver.is_done() {
         driver.turn(progress)?;
     }
-    driver.outcome.seconds = (driver.last_answer - driver.begun).as_secs_f64();
-    let elapsed = driver.begun.elapsed().as_secs_f64();
-    driver.outcome.generator_cpu = (process::own_cpu() - cpu) / elapsed.max(1e-6);
-    driver.outcome.latency = Latency::of(&driver.latency);
-    let open = driver.slots.into_iter().flatten().map(Connection::into_stream).collect();
-    Ok((driver.outcome, Held(open)))
+    let open: Vec<Connection> = driver.slots.into_iter().filter_map(|slot| slot.connection).collect();
+    Ok((driver.tally.finish(), Held::new(open.len(), open)))
+}
+
+/// A place for a connection.
+#[derive(Default)]
+struct Slot {
+    connection: Option<Connection>,
+    /// Requests that it may begin.
+    credit: usize,
+}
+
+/// What a connection does behind a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    /// Goes on with the request that it sends slowly.
+    Send,
+    /// Begins another request.
+    Begin,
 }
 
 struct Driver<'a> {
     plan: &'a Plan,
-    request: Vec<u8>,
+    /// The bytes of a request, for each body.
+    requests: Vec<Vec<u8>>,
     poll: Poll,
-    slots: Vec<Option<Connection>>,
+    slots: Vec<Slot>,
     /// When connections that pause go on.
-    pauses: BinaryHeap<Reverse<(Instant, usize)>>,
+    pauses: BinaryHeap<Reverse<(Instant, usize, Wake)>>,
+    /// Connections that may begin a request now.
+    ready: Vec<usize>,
     /// Requests on their way.
     waiting: usize,
-    ended: u64,
-    begun: Instant,
-    last_answer: Instant,
     next_tick: Instant,
-    latency: Histogram,
-    outcome: Outcome,
+    tally: Tally,
     buffer: Box<[u8]>,
     tokens: Vec<usize>,
+    answers: Vec<Answer>,
 }
 
 impl<'a> Driver<'a> {
     fn new(plan: &'a Plan) -> io::Result<Driver<'a>> {
-        let now = Instant::now();
         Ok(Driver {
             plan,
-            request: plan.request(),
+            requests: plan.bodies.iter().map(|body| plan.request(body)).collect(),
             poll: Poll::new()?,
-            slots: (0..plan.connections).map(|_| None).collect(),
+            slots: (0..plan.connections).map(|_| Slot::default()).collect(),
             pauses: BinaryHeap::with_capacity(plan.connections),
+            ready: Vec::with_capacity(plan.connections),
             waiting: 0,
-            ended: 0,
-            begun: now,
-            last_answer: now,
-            next_tick: now + TICK,
-            latency: Histogram::default(),
-            outcome: Outcome::default(),
+            next_tick: Instant::now() + TICK,
+            tally: Tally::new(plan),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             tokens: Vec::new(),
+            answers: Vec::new(),
         })
     }
 
     fn begin(&mut self) {
-        (self.begun, self.last_answer) = (Instant::now(), Instant::now());
         let at_once = if self.plan.in_turn { 1 } else { self.slots.len() };
         for slot in 0..at_once {
-            self.send_next(slot);
+            self.slots[slot].credit = self.plan.depth;
+            self.begin_requests(slot);
         }
     }
 
-    /// Whether another request may begin.
-    fn has_more(&self, now: Instant) -> bool {
-        let left = self.plan.requests.is_none_or(|requests| self.outcome.requests < requests);
-        left && self.plan.duration.is_none_or(|duration| now < self.begun + duration)
-    }
-
     fn is_done(&self) -> bool {
-        self.waiting == 0 && !self.has_more(Instant::now())
+        self.waiting == 0 && !self.tally.has_more(self.plan, Instant::now())
     }
 
     fn turn(&mut self, progress: &mut dyn FnMut(Progress)) -> io::Result<()> {
         let now = Instant::now();
-        let until = self.pauses.peek().map_or(self.next_tick, |Reverse((at, _))| self.next_tick.min(*at));
+        let until = self.pauses.peek().map_or(self.next_tick, |Reverse((at, ..))| self.next_tick.min(*at));
         let mut tokens = std::mem::take(&mut self.tokens);
         self.poll.wait(until.saturating_duration_since(now), &mut tokens)?;
         for slot in &tokens {
@@ -120,82 +102,108 @@ impl<'a> Driver<'a> {
         }
         self.tokens = tokens;
         let now = Instant::now();
-        while let Some(Reverse((at, slot))) = self.pauses.peek().copied()
+        while let Some(Reverse((at, slot, wake))) = self.pauses.peek().copied()
             && at <= now
         {
             self.pauses.pop();
-            self.send_next(slot);
+            match wake {
+                Wake::Send => self.step(slot),
+                Wake::Begin => self.credit(slot),
+            }
         }
+        // Every connection that has an answer is served before another request begins.
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.drain(..).for_each(|slot| self.begin_requests(slot));
+        self.ready = ready;
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.give_up(now);
-            progress(Progress { ended: self.ended, of: self.plan.requests, elapsed: now - self.begun });
+            progress(self.tally.progress(self.plan));
         }
         Ok(())
     }
 
-    /// Begins the next request of a connection, and connects first where it must.
-    fn send_next(&mut self, slot: usize) {
-        let now = Instant::now();
-        if !self.has_more(now) {
-            return;
+    fn credit(&mut self, slot: usize) {
+        self.slots[slot].credit += 1;
+        if self.slots[slot].credit == 1 {
+            self.ready.push(slot);
         }
-        self.outcome.requests += 1;
-        self.waiting += 1;
-        if self.slots[slot].is_none() {
-            match Connection::open(self.plan.target.address, &self.poll, slot) {
-                Ok(connection) => {
-                    self.outcome.connections += 1;
-                    self.slots[slot] = Some(connection);
+    }
+
+    /// Begins the requests that a connection may begin, and connects first where it must.
+    fn begin_requests(&mut self, slot: usize) {
+        let now = Instant::now();
+        while self.slots[slot].credit > 0 {
+            self.slots[slot].credit -= 1;
+            let Some(body) = self.tally.begin(self.plan, now) else {
+                self.slots[slot].credit = 0;
+                break;
+            };
+            self.waiting += 1;
+            if self.slots[slot].connection.is_none() {
+                match Connection::open(self.plan, &self.poll, slot) {
+                    Ok(connection) => {
+                        self.tally.connected();
+                        self.slots[slot].connection = Some(connection);
+                    }
+                    Err(error) => {
+                        self.failed(slot, &reason(&error));
+                        continue;
+                    }
                 }
-                Err(error) => return self.fail(slot, error.kind()),
+            }
+            if let Some(connection) = &mut self.slots[slot].connection {
+                connection.begin(Request { begun: now, body });
             }
         }
-        let Some(connection) = &mut self.slots[slot] else { return };
-        let step = connection.begin(now, &self.request);
+        let Some(connection) = &mut self.slots[slot].connection else { return };
+        let step = connection.send(&self.requests);
         self.settle(slot, step);
     }
 
     fn step(&mut self, slot: usize) {
         // A token may be older than the connection that has its slot now; stepping it does no harm.
-        let Some(connection) = &mut self.slots[slot] else { return };
-        let step = connection.step(&self.request, &mut self.buffer);
+        let Some(connection) = &mut self.slots[slot].connection else { return };
+        let mut answers = std::mem::take(&mut self.answers);
+        let step = connection.step(&self.requests, &mut self.buffer, &mut answers);
+        let now = Instant::now();
+        for Answer { message, request } in answers.drain(..) {
+            self.tally.answered(self.plan, message.status, request.body, request.begun, now);
+            self.waiting -= 1;
+            let next = self.after(slot);
+            if self.plan.delay.is_zero() {
+                self.credit(next);
+            } else {
+                self.pauses.push(Reverse((now + self.plan.delay, next, Wake::Begin)));
+            }
+            if self.plan.new_connections {
+                self.slots[slot].connection = None;
+            }
+        }
+        self.answers = answers;
         self.settle(slot, step);
     }
 
     fn settle(&mut self, slot: usize, step: Step) {
         match step {
             Step::Blocked => {}
-            Step::Answered(answer) => self.answered(slot, &answer),
-            Step::Closed => self.slots[slot] = None,
-            Step::Failed(reason) => self.fail(slot, reason),
+            Step::Paced => self.pauses.push(Reverse((Instant::now() + PACE, slot, Wake::Send))),
+            Step::Ended(reason) => self.close(slot, &reason),
         }
     }
 
-    fn answered(&mut self, slot: usize, answer: &Answer) {
-        let now = Instant::now();
-        self.latency.record(now - answer.begun);
-        self.last_answer = now;
-        *self.outcome.answers.entry(answer.message.status).or_default() += 1;
-        if (200..300).contains(&answer.message.status) {
-            self.outcome.records += self.plan.records;
-            self.outcome.bytes += self.plan.body.len() as u64;
+    /// Closes a connection; the requests on it have failed.
+    fn close(&mut self, slot: usize, reason: &str) {
+        let Some(connection) = self.slots[slot].connection.take() else { return };
+        for _ in 0..connection.waiting() {
+            self.failed(slot, reason);
         }
-        self.waiting -= 1;
-        self.ended += 1;
-        if answer.last || self.plan.new_connections {
-            self.slots[slot] = None;
-        }
-        // By way of the loop even without a pause: every connection that has an answer is served first.
-        self.pauses.push(Reverse((now + self.plan.delay, self.after(slot))));
     }
 
-    fn fail(&mut self, slot: usize, reason: ErrorKind) {
-        *self.outcome.failures.entry(reason.to_string()).or_default() += 1;
-        self.slots[slot] = None;
+    fn failed(&mut self, slot: usize, reason: &str) {
+        self.tally.failed(reason.to_owned());
         self.waiting -= 1;
-        self.ended += 1;
-        self.pauses.push(Reverse((Instant::now() + BACKOFF, self.after(slot))));
+        self.pauses.push(Reverse((Instant::now() + BACKOFF, self.after(slot), Wake::Begin)));
     }
 
     /// The connection that sends when this one has its answer.
@@ -206,9 +214,9 @@ impl<'a> Driver<'a> {
     /// Ends requests that have waited too long.
     fn give_up(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
-            let since = self.slots[slot].as_ref().and_then(Connection::waits_since);
+            let since = self.slots[slot].connection.as_ref().and_then(Connection::waits_since);
             if since.is_some_and(|begun| now - begun > self.plan.patience) {
-                self.fail(slot, ErrorKind::TimedOut);
+                self.close(slot, &ErrorKind::TimedOut.to_string());
             }
         }
     }

@@ -19,8 +19,10 @@ pub struct Outcome {
     pub failures: BTreeMap<String, u64>,
     /// Records in the requests that were answered 2xx.
     pub records: u64,
-    /// Bytes of the bodies of those requests.
+    /// Bytes of the bodies of those requests, before compression.
     pub bytes: u64,
+    /// The same as they travelled.
+    pub wire_bytes: u64,
     /// Connections that were opened.
     pub connections: u64,
     /// From the first request to the last answer.
@@ -29,6 +31,19 @@ pub struct Outcome {
     pub latency: Latency,
     /// The share of a core that this process used meanwhile.
     pub generator_cpu: f64,
+    /// The steps of a staircase; empty when all bodies were the same.
+    pub steps: Vec<Step>,
+}
+
+/// What came of one size of a staircase.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Step {
+    /// Of each body.
+    pub bytes: u64,
+    /// Answers by status.
+    pub answers: BTreeMap<u16, u64>,
+    /// How long they took.
+    pub latency: Latency,
 }
 
 /// How long answers took, in milliseconds.
@@ -66,6 +81,19 @@ pub struct Progress {
     pub of: Option<u64>,
     /// Since the start.
     pub elapsed: Duration,
+    /// When it will end, when that is known.
+    pub duration: Option<Duration>,
+}
+
+impl Progress {
+    /// The part that is done, when that is known.
+    pub fn share(&self) -> Option<f64> {
+        let by_count = self.of.map(|of| self.ended as f64 / of.max(1) as f64);
+        let by_time =
+            self.duration.map(|duration| self.elapsed.as_secs_f64() / duration.as_secs_f64().max(1e-9));
+        let share = by_count.into_iter().chain(by_time).reduce(f64::max);
+        share.map(|share| share.min(1.0))
+    }
 }
 
 impl Outcome {
@@ -77,6 +105,23 @@ impl Outcome {
     /// Answers in 2xx.
     pub fn accepted(&self) -> u64 {
         self.answers.iter().filter(|(status, _)| (200..300).contains(*status)).map(|(_, count)| count).sum()
+    }
+
+    /// Adds a load that came after this one; its latency and its share of a core take the place of this one's.
+    pub fn add(&mut self, later: Outcome) {
+        for (status, count) in later.answers {
+            *self.answers.entry(status).or_default() += count;
+        }
+        for (reason, count) in later.failures {
+            *self.failures.entry(reason).or_default() += count;
+        }
+        self.requests += later.requests;
+        self.records += later.records;
+        self.bytes += later.bytes;
+        self.wire_bytes += later.wire_bytes;
+        self.connections += later.connections;
+        self.seconds += later.seconds;
+        (self.latency, self.generator_cpu) = (later.latency, later.generator_cpu);
     }
 
     fn per_second(&self, count: u64) -> f64 {
@@ -99,7 +144,11 @@ impl fmt::Display for Outcome {
         for (reason, count) in &self.failures {
             writeln!(f, "  failed   {count} ({reason})")?;
         }
-        writeln!(f, "accepted   {} records, {:.1} MB", self.records, self.bytes as f64 / 1e6)?;
+        write!(f, "accepted   {} records, {:.1} MB", self.records, self.bytes as f64 / 1e6)?;
+        match self.wire_bytes {
+            wire if wire == self.bytes => writeln!(f)?,
+            wire => writeln!(f, " ({:.1} MB compressed)", wire as f64 / 1e6)?,
+        }
         writeln!(
             f,
             "rate       {:.0} requests/s, {:.1} MB/s accepted",
@@ -107,6 +156,12 @@ impl fmt::Display for Outcome {
             self.per_second(self.bytes) / 1e6
         )?;
         writeln!(f, "latency    p50 {p50:.3} ms, p90 {p90:.3} ms, p99 {p99:.3} ms, longest {max:.3} ms")?;
+        for Step { bytes, answers, latency } in &self.steps {
+            let answers: Vec<String> =
+                answers.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+            let (p50, p99) = (latency.p50, latency.p99);
+            writeln!(f, "  {bytes:>9} bytes  p50 {p50:.3} ms, p99 {p99:.3} ms, {}", answers.join(", "))?;
+        }
         writeln!(f, "generator  {:.0} % of a core", self.generator_cpu * 100.0)?;
         if self.generator_was_busy() {
             writeln!(f, "           so it may have been the bottleneck: these figures are its own")?;

@@ -191,6 +191,8 @@ impl Tls {
     /// Gives the lease back when rustls holds neither the start of a record nor text.
     fn rest(&mut self) {
         if self.lease.is_some() && self.records.at_boundary() && !self.has_text() {
+            // rustls lets go of the buffer of a record when it looks for the next one.
+            let _nothing_there = self.session.read_tls(&mut Nothing);
             self.lease = None;
         }
     }
@@ -273,6 +275,15 @@ fn receive(descriptor: i32, into: &mut [u8], flags: i32) -> io::Result<usize> {
     let read =
         unsafe { libc::recv(descriptor, into.as_mut_ptr().cast(), into.len(), flags | libc::MSG_DONTWAIT) };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// A socket that has nothing.
+struct Nothing;
+
+impl io::Read for Nothing {
+    fn read(&mut self, _into: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
 
 /// Writes to a socket that does not block.
