@@ -30,7 +30,7 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// What an HTTP/2 client sends first: RFC 9113 section 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection to its end.
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch: Watch, slot: Slot) {
