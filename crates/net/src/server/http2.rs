@@ -2,14 +2,10 @@
 //!
 //! What a client may make this end hold is bounded by windows and by the settings sent at the start, and paid
 //! for while the connection is active: [`ACTIVE_BYTES`] are leased before the socket is read and given back
-//! when no request is in flight and nothing is left to read.
-//!
-//! `h2` keeps its buffer for a frame as large as the largest one was, and makes a new one only when it must,
-//! because somebody still holds a piece of the old one. So it is given no more than a frame at a time, and a
-//! connection that comes to rest behind a large frame holds on to it until one small frame more has come: the
-//! answer to a ping. (2,000 connections at rest behind bodies of 493 KB: 56 KiB each without, 26 with this.)
+//! when no request is in flight and nothing is left to read. A connection at rest costs 26 KiB, and 56 KiB behind
+//! a large body, because `h2` keeps its buffer for a frame.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -19,8 +15,8 @@ use std::time::Duration;
 
 use budget::{Account, Acquire, Buf, Lease};
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
-use h2::{Ping, PingPong, RecvStream};
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
@@ -39,8 +35,6 @@ const FRAME: u32 = 16_384;
 const IDLE_BYTES: usize = 24 << 10;
 /// What it may hold in addition while requests are in flight: the window and a head for each stream.
 const ACTIVE_BYTES: usize = WINDOW as usize + FRAME as usize + STREAMS as usize * HEAD_BYTES;
-/// A frame that makes `h2`'s buffer larger than it is at first.
-const LARGE: usize = 4 << 10;
 /// How long a connection is given to end after it was told to.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -48,14 +42,14 @@ const CLOSING: Duration = Duration::from_secs(5);
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, connection: http1::Connection) {
     let http1::Connection { stream, input, watch, slot: _slot, .. } = connection;
     let Ok(_lease) = server.accounts.connections.try_lease(IDLE_BYTES) else { return };
-    let active = Rc::new(Cell::new(false));
+    let streams = Rc::new(Cell::new(0));
     let gate = Gate {
         account: server.accounts.receive.clone(),
-        active: Rc::clone(&active),
+        streams: Rc::clone(&streams),
         lease: None,
         acquire: None,
     };
-    let socket = Socket { stream, input, frames: Frames::new(), gate };
+    let socket = Socket { stream, input, gate };
     watch.arm(watch.after(server.settings.head), true);
     let handshake = h2::server::Builder::new()
         .initial_window_size(WINDOW)
@@ -66,16 +60,13 @@ pub(super) async fn run<S: Service>(server: Rc<Server<S>>, connection: http1::Co
         .max_send_buffer_size(FRAME as usize)
         .handshake::<_, Bytes>(socket);
     if let Ok(Ok(connection)) = watch.within(handshake).await {
-        serve(server, connection, &watch, &active).await;
+        serve(server, connection, &watch, &streams).await;
     }
 }
 
 /// Requests in flight.
-#[expect(clippy::disallowed_types, reason = "never more than STREAMS: see Open::poll")]
+#[expect(clippy::disallowed_types, reason = "never more than STREAMS: see `poll`")]
 type Tasks = tokio::task::JoinSet<()>;
-
-/// A piece of the last large frame.
-type Last = Rc<RefCell<Option<Bytes>>>;
 
 /// What happens on a connection.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
@@ -83,8 +74,6 @@ enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     /// A request was answered.
     Answered,
-    /// A frame has come behind the last large one.
-    Pong,
     /// The connection has ended.
     Over,
     Expired,
@@ -92,81 +81,57 @@ enum Event {
 
 async fn serve<S: Service>(
     server: Rc<Server<S>>,
-    connection: Connection<Socket, Bytes>,
+    mut connection: Connection<Socket, Bytes>,
     watch: &Watch,
-    active: &Cell<bool>,
+    streams: &Cell<usize>,
 ) {
-    let last = Last::default();
-    let mut open = Open { connection, tasks: Tasks::new(), watch, ping: None };
-    open.ping = open.connection.ping_pong();
-    let mut pinged = false;
+    let mut tasks = Tasks::new();
     let mut closing = false;
     loop {
-        let idle = open.tasks.is_empty();
         if !closing {
             // Requests have deadlines of their own.
-            watch.arm(if idle { watch.after(server.settings.idle) } else { Tick::NEVER }, true);
+            let deadline = if tasks.is_empty() { watch.after(server.settings.idle) } else { Tick::NEVER };
+            watch.arm(deadline, true);
         }
-        if idle && last.borrow().is_some() && !pinged {
-            pinged = open.ping.as_mut().is_some_and(|ping| ping.send_ping(Ping::opaque()).is_ok());
-        }
-        active.set(!idle || last.borrow().is_some());
-        match poll_fn(|context| open.poll(context, pinged)).await {
+        match poll_fn(|context| poll(&mut connection, &mut tasks, watch, context)).await {
             Event::Request(request, respond) => {
-                open.tasks.spawn_local(answer(Rc::clone(&server), request, respond, Rc::clone(&last)));
+                tasks.spawn_local(answer(Rc::clone(&server), request, respond));
             }
             Event::Answered => {}
-            Event::Pong => {
-                pinged = false;
-                // With requests in flight there may be another large frame by now.
-                if open.tasks.is_empty() {
-                    last.take();
-                }
-            }
             Event::Over => return,
             Event::Expired if closing => return,
             Event::Expired => {
                 closing = true;
-                open.connection.graceful_shutdown();
+                connection.graceful_shutdown();
                 watch.arm(watch.after(CLOSING), false);
             }
         }
+        streams.set(tasks.len());
     }
 }
 
-/// An open connection and its requests.
-struct Open<'a> {
-    connection: Connection<Socket, Bytes>,
-    tasks: Tasks,
-    watch: &'a Watch,
-    ping: Option<PingPong>,
-}
-
-impl Open<'_> {
-    fn poll(&mut self, context: &mut Context<'_>, pinged: bool) -> Poll<Event> {
-        if let Poll::Ready(Some(_answered)) = self.tasks.poll_join_next(context) {
-            return Poll::Ready(Event::Answered);
-        }
-        if pinged
-            && let Some(ping) = &mut self.ping
-            && ping.poll_pong(context).is_ready()
-        {
-            return Poll::Ready(Event::Pong);
-        }
-        // With as many requests as may be the connection is only driven: their bodies and answers move on.
-        if self.tasks.len() < STREAMS as usize {
-            match self.connection.poll_accept(context) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    return Poll::Ready(Event::Request(request, respond));
-                }
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Over),
-                Poll::Pending => {}
+fn poll(
+    connection: &mut Connection<Socket, Bytes>,
+    tasks: &mut Tasks,
+    watch: &Watch,
+    context: &mut Context<'_>,
+) -> Poll<Event> {
+    if let Poll::Ready(Some(_answered)) = tasks.poll_join_next(context) {
+        return Poll::Ready(Event::Answered);
+    }
+    // With as many requests as may be the connection is only driven: their bodies and answers move on.
+    if tasks.len() < STREAMS as usize {
+        match connection.poll_accept(context) {
+            Poll::Ready(Some(Ok((request, respond)))) => {
+                return Poll::Ready(Event::Request(request, respond));
             }
-        } else if self.connection.poll_closed(context).is_ready() {
-            return Poll::Ready(Event::Over);
+            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Over),
+            Poll::Pending => {}
         }
-        self.watch.poll_expired(context).map(|()| Event::Expired)
+    } else if connection.poll_closed(context).is_ready() {
+        return Poll::Ready(Event::Over);
     }
+    watch.poll_expired(context).map(|()| Event::Expired)
 }
 
 /// Answers one request.
@@ -174,7 +139,6 @@ async fn answer<S: Service>(
     server: Rc<Server<S>>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    last: Last,
 ) {
     let (head, mut body) = request.into_parts();
     let head_only = head.method == http::Method::HEAD;
@@ -187,7 +151,7 @@ async fn answer<S: Service>(
         })
     };
     drop(head);
-    let Some(answer) = receive(&server, begin, &mut body, &last).await else {
+    let Some(answer) = receive(&server, begin, &mut body).await else {
         return respond.send_reset(h2::Reason::CANCEL);
     };
     pass_over(&mut body).await;
@@ -213,7 +177,6 @@ async fn receive<S: Service>(
     server: &Server<S>,
     begin: Begin<S::Body>,
     stream: &mut RecvStream,
-    last: &Last,
 ) -> Option<Answer> {
     let deadline = Instant::now() + server.settings.body;
     let (mut body, limit) = match timeout_at(deadline, begin.now()).await.ok()? {
@@ -237,7 +200,7 @@ async fn receive<S: Service>(
                 }
                 // Only now, when its memory is free again, may the client send as much more.
                 let size = piece.len();
-                last.replace((size > LARGE).then_some(piece));
+                drop(piece);
                 stream.flow_control().release_capacity(size).ok()?;
             }
         }
@@ -258,76 +221,36 @@ async fn pass_over(stream: &mut RecvStream) {
     }
 }
 
-/// The connection's socket, read only when what may come of it is paid for, and handed on by frames.
+/// The connection's socket, read only when what may come of it is paid for.
 struct Socket {
     stream: Stream,
-    /// What was received and not handed on: one page.
+    /// What was received before.
     input: Buf,
-    frames: Frames,
     gate: Gate,
-}
-
-/// Where in the frames the bytes stand that were handed on: RFC 9113 sections 3.4 and 4.1.
-struct Frames {
-    /// The header of a frame as far as it was handed on.
-    header: [u8; 9],
-    seen: usize,
-    /// Bytes of the frame that are still to come. At first: the preface.
-    left: usize,
-}
-
-impl Frames {
-    fn new() -> Frames {
-        Frames { header: [0; 9], seen: 0, left: http1::PREFACE.len() }
-    }
-
-    /// How many of these bytes may be handed on: to the end of a frame. They count as handed on.
-    fn take(&mut self, bytes: &[u8]) -> usize {
-        let mut at = 0;
-        if self.left == 0 {
-            at = bytes.len().min(self.header.len() - self.seen);
-            self.header[self.seen..self.seen + at].copy_from_slice(&bytes[..at]);
-            self.seen += at;
-            if self.seen < self.header.len() {
-                return at;
-            }
-            self.seen = 0;
-            self.left = u32::from_be_bytes([0, self.header[0], self.header[1], self.header[2]]) as usize;
-        }
-        let here = self.left.min(bytes.len() - at);
-        self.left -= here;
-        at + here
-    }
 }
 
 struct Gate {
     account: Account,
-    /// Requests are in flight, or what they left is held.
-    active: Rc<Cell<bool>>,
+    /// Requests in flight.
+    streams: Rc<Cell<usize>>,
     lease: Option<Lease>,
     acquire: Option<Acquire>,
 }
 
 impl Gate {
-    /// Waits until what may be held is paid for, and gives `input` a page.
-    fn poll_open(&mut self, context: &mut Context<'_>, input: &mut Buf) -> Poll<io::Result<()>> {
+    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lease.is_none() {
-            self.lease = Some(ready!(self.poll_lease(context, ACTIVE_BYTES))?);
+            let acquire = self.acquire.get_or_insert_with(|| self.account.lease(ACTIVE_BYTES));
+            let lease = ready!(Pin::new(acquire).poll(context));
+            self.acquire = None;
+            self.lease = Some(lease.map_err(|_| io::ErrorKind::OutOfMemory)?);
         }
-        input.grow_with(ready!(self.poll_lease(context, self.account.page_size()))?);
         Poll::Ready(Ok(()))
     }
 
-    fn poll_lease(&mut self, context: &mut Context<'_>, bytes: usize) -> Poll<io::Result<Lease>> {
-        let acquire = self.acquire.get_or_insert_with(|| self.account.lease(bytes));
-        let lease = ready!(Pin::new(acquire).poll(context));
-        self.acquire = None;
-        Poll::Ready(lease.map_err(|_| io::ErrorKind::OutOfMemory.into()))
-    }
-
     fn close(&mut self) {
-        if !self.active.get() {
-            (self.lease, self.acquire) = (None, None);
+        if self.streams.get() == 0 {
+            self.lease = None;
         }
     }
 }
@@ -338,27 +261,21 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Socket { stream, input, frames, gate } = self.get_mut();
+        let Socket { stream, input, gate } = self.get_mut();
+        if input.is_empty() && stream.poll_ready(context)?.is_pending() {
+            gate.close();
+            return Poll::Pending;
+        }
+        ready!(gate.poll_open(context))?;
         if input.is_empty() {
-            *input = Buf::new(&gate.account);
-            if stream.poll_ready(context)?.is_pending() {
+            let read = Pin::new(stream).poll_read(context, buffer);
+            if read.is_pending() {
                 gate.close();
-                return Poll::Pending;
             }
-            ready!(gate.poll_open(context, input))?;
-            let Poll::Ready(read) = stream.poll_read(context, input.spare())? else {
-                *input = Buf::new(&gate.account);
-                gate.close();
-                return Poll::Pending;
-            };
-            if read == 0 {
-                return Poll::Ready(Ok(()));
-            }
-            input.advance(read);
+            return read;
         }
         let front = input.front();
-        let front = &front[..front.len().min(buffer.remaining())];
-        let size = frames.take(front);
+        let size = front.len().min(buffer.remaining());
         buffer.put_slice(&front[..size]);
         input.consume(size);
         Poll::Ready(Ok(()))
@@ -376,30 +293,5 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_handed_on_to_the_end_of_a_frame_however_they_arrive() {
-        let frame = |size: usize| {
-            let mut frame = vec![0; 9 + size];
-            frame[..3].copy_from_slice(&(size as u32).to_be_bytes()[1..]);
-            frame
-        };
-        let stream = [http1::PREFACE.to_vec(), frame(0), frame(300), frame(16_384)].concat();
-        let ends = [24, 33, 342, 342 + 9 + 16_384];
-        for step in [1, 2, 7, 100, stream.len()] {
-            let (mut frames, mut at) = (Frames::new(), 0);
-            while at < stream.len() {
-                let taken = frames.take(&stream[at..stream.len().min(at + step)]);
-                assert!(taken > 0);
-                assert!(ends.iter().all(|end| at >= *end || at + taken <= *end), "{at} and {taken} more");
-                at += taken;
-            }
-        }
     }
 }
