@@ -12,6 +12,7 @@ Usage: cargo x COMMAND
 
   quickstart   starts a local Kusto and weir, sends large payloads, and shows rows and memory
   test         every test; installs the tools that the tests drive, and says so
+  tools        installs those tools only
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
   check        formatting and lints
   gate         check, then test
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["quickstart"] => quickstart::quickstart(),
         ["test", rest @ ..] => test(rest),
+        ["tools"] => tools::install(),
         ["bench", rest @ ..] => bench::bench(rest),
         ["check"] => check(),
         ["gate"] => check().and_then(|()| test(&[])),

@@ -53,8 +53,8 @@ pub(crate) fn over(table: Table, operators: &str) -> Result<Table, Failure> {
     let operators = parse::operators(operators).map_err(syntax)?;
     let mut stages = stages::Stages::plan(&operators, table.columns).map_err(syntax)?;
     let text = format!("[{}]", table.rows);
-    let rows: Vec<&serde_json::value::RawValue> = serde_json::from_str(&text)
-        .map_err(|error| Failure::internal(&io::Error::other(error)))?;
+    let rows: Vec<&serde_json::value::RawValue> =
+        serde_json::from_str(&text).map_err(|error| Failure::internal(&io::Error::other(error)))?;
     for row in rows {
         if !stages.feed(row.get()).map_err(|error| too_large(&error))? {
             break;

@@ -83,7 +83,10 @@ impl Server {
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         if let Some(azurite) = &state.azurite {
-            runtime.block_on(azurite.prepare())?;
+            // On a thread of its own, because the caller's may run a runtime.
+            let prepared =
+                std::thread::scope(|scope| scope.spawn(|| runtime.block_on(azurite.prepare())).join());
+            prepared.map_err(|_| io::Error::other("preparing Azurite stopped at a bug"))??;
         }
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);
