@@ -1,7 +1,7 @@
 //! gzip ([RFC 1952](https://www.rfc-editor.org/rfc/rfc1952)), straight into leased pages.
 
 use budget::{Buf, Full};
-use flate2::{Compress, Compression, FlushCompress, Status};
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 /// Compresses one member as its bytes come.
 ///
@@ -48,6 +48,21 @@ impl Encoder {
         Ok(())
     }
 
+    /// Brings everything written so far to `out`, which then ends with a whole byte: what is behind it can be
+    /// replaced by [`Checksum::ending`].
+    ///
+    /// # Errors
+    /// [`Full`]: after room was made, call again.
+    pub fn flush(&mut self, out: &mut Buf) -> Result<(), Full> {
+        loop {
+            self.run(&[], out, FlushCompress::Sync)?;
+            // With room left nothing waits inside.
+            if out.room() > 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Ends the member. Nothing can be written then.
     ///
     /// # Errors
@@ -69,6 +84,32 @@ impl Encoder {
         // It fails when it is misused, which the assertions here and there rule out.
         let Ok(status) = outcome else { panic!("the deflate stream is inconsistent") };
         Ok(status)
+    }
+}
+
+/// The checksum of a member's bytes, before compression.
+#[derive(Debug, Default)]
+pub struct Checksum(Crc);
+
+impl Checksum {
+    /// Takes bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The sum so far.
+    pub fn sum(&self) -> u32 {
+        self.0.sum()
+    }
+
+    /// What ends a member that was cut behind an [`Encoder::flush`]: an empty last block, the checksum and the
+    /// length of its `bytes` bytes.
+    pub fn ending(sum: u32, bytes: u64) -> [u8; 10] {
+        let mut ending = [0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        ending[2..6].copy_from_slice(&sum.to_le_bytes());
+        // The length is kept modulo 2^32.
+        ending[6..].copy_from_slice(&(bytes as u32).to_le_bytes());
+        ending
     }
 }
 
@@ -115,6 +156,30 @@ mod tests {
             encoder.finish(&mut out).unwrap();
             prop_assert_eq!(encoder.uncompressed(), body.len() as u64);
             prop_assert_eq!(inflate(&out), body);
+        }
+    }
+
+    #[test]
+    fn a_member_that_was_cut_behind_a_flush_is_completed_by_its_ending() {
+        let account = Budget::new(1 << 20, 4096).unwrap().account("http.0", "encode", Share::COMMON).unwrap();
+        for level in [1, 6, 9] {
+            let (mut out, mut encoder, mut sum) =
+                (Buf::new(&account), Encoder::new(level), Checksum::default());
+            let parts: Vec<Vec<u8>> =
+                (1..40u32).map(|n| n.to_string().repeat(n as usize * 30).into_bytes()).collect();
+            let mut plain = Vec::new();
+            for part in &parts {
+                encoder.write(&mut part.as_slice(), &mut out).unwrap();
+                encoder.flush(&mut out).unwrap();
+                sum.update(part);
+                plain.extend_from_slice(part);
+                let mut cut = out.to_vec();
+                cut.extend_from_slice(&Checksum::ending(sum.sum(), plain.len() as u64));
+                let mut read = Vec::new();
+                let mut decoder = flate2::bufread::GzDecoder::new(cut.as_slice());
+                decoder.read_to_end(&mut read).unwrap();
+                assert!(read == plain && decoder.into_inner().is_empty(), "level {level}");
+            }
         }
     }
 

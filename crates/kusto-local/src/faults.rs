@@ -15,6 +15,7 @@
 //! | `status` | answer this status (400-599) in the error form of the kind, without doing the work | none |
 //! | `retry_after` | a `Retry-After` header with `status`, in seconds | none |
 //! | `permanent` | the `@permanent` of a Kusto error with `status` | 4xx except 408 and 429 |
+//! | `code` | the code of a Kusto error with `status` | one that fits the status |
 //! | `delay_ms` | wait so long first; alone it only delays | 0 |
 //! | `reset` | close the TCP connection abruptly (RST), without doing the work | false |
 //! | `hang` | never answer, without doing the work | false |
@@ -101,6 +102,8 @@ pub(crate) struct Fault {
     pub(crate) retry_after: Option<u64>,
     #[serde(default)]
     pub(crate) permanent: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<String>,
 }
 
 fn one() -> u64 {

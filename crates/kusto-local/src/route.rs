@@ -247,7 +247,8 @@ fn scripted(fault: &Fault, status: StatusCode, kind: Kind, ids: &Ids) -> Reply {
             };
             let permanent = fault.permanent.unwrap_or(!transient);
             let message = "This is a scripted fault.".to_owned();
-            oneapi::error(&Failure { status, code: code.to_owned(), message, permanent }, ids)
+            let code = fault.code.clone().unwrap_or_else(|| code.to_owned());
+            oneapi::error(&Failure { status, code, message, permanent }, ids)
         }
     };
     if let Some(seconds) = fault.retry_after {
