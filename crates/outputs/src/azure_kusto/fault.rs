@@ -12,6 +12,7 @@
 //! | 400 that is not permanent | again | again | | | again, then queue |
 //! | 400 about the data | | | | | split, down to the record that is refused |
 //! | 413 | hold | hold | split | hold | queue this one |
+//! | table, database or mapping missing | hold | hold | | | hold |
 //! | any other 3xx, 4xx | hold | hold | hold | hold | queue for longer |
 //!
 //! Only a stream is answered by whoever reads the records, so only there an answer can say that one of them is bad.
@@ -231,6 +232,13 @@ impl Fault {
         let code = self.code.as_str();
         let known = ["BadFormat", "BadRequest_NoRecordsOrWrongFormat", "BadRequest_EmptyBlob"];
         known.contains(&code) || (code.starts_with("Stream_") && code != "Stream_InputStreamTooLarge")
+    }
+
+    /// Whether table, database or mapping are not there: then a queue takes the message, and the cluster fails later
+    /// and in silence.
+    pub(super) fn is_missing_entity(&self) -> bool {
+        let codes = ["EntityNotFound", "DatabaseNotExist", "TableNotExist", "MappingReferenceWasNotFound"];
+        codes.iter().any(|code| self.code.contains(code))
     }
 
     /// What it is counted as.

@@ -1,9 +1,9 @@
 //! Streaming ingestion: a batch goes straight to the engine, and its rows are there at once.
 //!
 //! What is too large, and what comes while streaming does not work, is queued instead, and why it did not work is
-//! remembered for the table: throttled for ten seconds, doubled each time up to five minutes; switched off, or with
-//! table, mapping or permission missing, for a quarter of an hour. A passing fault is tried three times before the
-//! batch is queued.
+//! remembered for the table: throttled for ten seconds, doubled each time up to five minutes; switched off, or without
+//! permission, for a quarter of an hour. A passing fault is tried three times before the batch is queued. When the
+//! table or its mapping is missing the batch is held, because the queue would take it and the cluster lose it.
 //!
 //! A stream has no key by which the cluster could know it again. When its answer is lost, and it is sent again or
 //! queued, its records may be there twice; this is counted.
@@ -123,7 +123,7 @@ impl Streams {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Streams a batch of `raw` bytes. `Ok(Some(why))`: queue it. An error is about its records.
+    /// Streams a batch of `raw` bytes. `Ok(Some(why))`: queue it. An error is one that the queue would not help.
     pub(super) async fn send(
         &self,
         client: &Client,
@@ -149,6 +149,7 @@ impl Streams {
             };
             match (fault.verdict(), fault.status) {
                 (Verdict::Data, _) => return Err(fault),
+                (Verdict::Hold, _) if fault.is_missing_entity() => return Err(fault),
                 (Verdict::Split, _) => return Ok(Some(Why::TooLarge)),
                 (_, Some(429)) => {
                     let wait = self.memory().throttle(fault.after, Instant::now());
