@@ -46,7 +46,8 @@ RECORDS = [
     {"tag": "app", "timestamp": "2026-11-23T20:41:08Z", "log": {"n": 2, "deep": [True, None, 1.5]}},
     {"tag": "web", "timestamp": "2026-11-23T20:41:09Z", "log": {}},
 ]
-LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
+# Without a line feed at the end, as files often are.
+LINES = "\n".join(json.dumps(record) for record in RECORDS).encode()
 
 
 class Server:
