@@ -22,6 +22,19 @@ fn ways(folder: &str) -> [(&'static str, Vec<(&'static str, &str)>); 3] {
     [("queued", Vec::new()), ("buffered", buffered), ("streamed", STREAMED.to_vec())]
 }
 
+/// What a run of minutes is done for.
+fn print(run: &str, weir: &Weir, kusto: &Kusto, count: usize, since: std::time::Instant) {
+    let status = std::fs::read(format!("/proc/{}/status", weir.pid())).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status).into_owned();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned();
+    let stats = kusto.ask("/local/stats");
+    let (blobs, streams) = (&stats["ingestions"]["succeeded"], &stats["streamed"]["requests"]);
+    let (faults, seconds) = (&stats["faults"], since.elapsed().as_secs_f64());
+    println!(
+        "{run}: {count} records in {seconds:.1} s, {blobs} blobs, {streams} streams, {faults} faults, peak {peak}"
+    );
+}
+
 fn wait_for_all(kusto: &Kusto, count: u64) {
     let start = std::time::Instant::now();
     loop {
@@ -41,8 +54,10 @@ fn every_way_brings_every_record_exactly_once_and_without_a_complaint() {
     for (way, options) in ways(folder.path().to_str().unwrap()) {
         let kusto = Kusto::start_with(|options| options.streaming = true);
         let weir = kusto.weir_with(TO_KUSTO, &options, &[]);
+        let since = std::time::Instant::now();
         Kusto::post_numbers(&weir, 0, count, 500);
         wait_for_all(&kusto, count as u64);
+        print(way, &weir, &kusto, count, since);
         let (_, log) = weir.stop();
         assert_eq!(kusto.missing_and_more(count), (0, 0), "{way}");
         kusto.no_complaint();
@@ -80,6 +95,7 @@ fn every_way_loses_nothing_to_a_schedule_of_faults_and_counts_its_duplicates() {
         }
         let options = [&options[..], &[("io_timeout", "3s")]].concat();
         let weir = kusto.weir_with(TO_KUSTO, &options, &[]);
+        let since = std::time::Instant::now();
         for tenth in 0..10 {
             Kusto::post_numbers(&weir, tenth * count / 10, (tenth + 1) * count / 10, 100);
             std::thread::sleep(std::time::Duration::from_millis(400));
@@ -95,8 +111,12 @@ fn every_way_loses_nothing_to_a_schedule_of_faults_and_counts_its_duplicates() {
             metrics.lines().find(|line| line.starts_with("weir_azure_kusto_unknown_streams_total{"));
         let unknown: u64 = unknown.unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         assert_eq!(weir.metric("fluentbit_output_dropped_records_total", "azure_kusto.0"), 0);
+        print(&format!("{way} with faults"), &weir, &kusto, count, since);
         weir.stop();
         let (missing, more) = kusto.missing_and_more(count);
+        println!(
+            "{way} with faults: {missing} missing, {more} duplicates, {unknown} streams without an answer"
+        );
         assert_eq!(missing, 0, "{way}");
         // A stream whose answer was lost may be there twice, and nothing else.
         assert!(

@@ -5,6 +5,7 @@
 mod configuration;
 mod http;
 mod kusto;
+mod kusto_sdk;
 mod kusto_ways;
 mod memory;
 mod monitoring;

@@ -95,3 +95,5 @@ pub(crate) const RECENT: usize = 50;
 pub(crate) const BATCH_ITEMS: u64 = 500;
 /// See [`BATCH_ITEMS`].
 pub(crate) const BATCH_MB: u64 = 1024;
+/// Requests whose heads are kept for `GET /local/requests`.
+pub(crate) const REQUESTS: usize = 200;

@@ -13,6 +13,7 @@
 //! | `/{account}/...` | [`crate::storage`] |
 //! | `/` | [`crate::page`]; no token is asked for |
 //! | `/faults` | [`crate::faults`]; no token is asked for |
+//! | `/local/requests` | [`crate::state`]: the last requests; no token is asked for |
 //! | `/local/stats` | [`crate::state`]; no token is asked for |
 //! | `/local/ingestions`, `/local/recent` | [`crate::engine::record`]; no token is asked for |
 //!
@@ -68,6 +69,7 @@ enum Route {
     Managed { app_service: bool },
     Page,
     Recent,
+    Seen,
     Token { tenant: String },
     OpenId { tenant: String },
     Discovery,
@@ -102,6 +104,7 @@ impl Route {
             ["msi", "token"] => Self::Managed { app_service: true },
             [""] => Self::Page,
             ["local", "recent"] => Self::Recent,
+            ["local", "requests"] => Self::Seen,
             ["local", "stats"] => Self::Stats,
             ["local", "ingestions"] => Self::Ingestions,
             ["faults"] => Self::Faults,
@@ -120,7 +123,7 @@ impl Route {
             Self::Storage(Place::Blob { .. }) => Some(Kind::Blob),
             Self::Storage(Place::Status { .. } | Place::Entities { .. }) => None,
             Self::OpenId { .. } | Self::Discovery | Self::Metadata => None,
-            Self::Page | Self::Recent | Self::Stats | Self::Ingestions | Self::Faults => None,
+            Self::Page | Self::Recent | Self::Seen | Self::Stats | Self::Ingestions | Self::Faults => None,
         }
     }
 
@@ -148,7 +151,7 @@ impl Route {
             Self::Token { .. } | Self::Mgmt | Self::QueryV1 | Self::QueryV2 => method == Method::POST,
             Self::Stream { .. } => method == Method::POST,
             Self::OpenId { .. } | Self::Discovery | Self::Metadata => method == Method::GET,
-            Self::Managed { .. } | Self::Page | Self::Recent => method == Method::GET,
+            Self::Managed { .. } | Self::Page | Self::Recent | Self::Seen => method == Method::GET,
             Self::Stats | Self::Ingestions => method == Method::GET,
             Self::Faults => [Method::GET, Method::POST, Method::DELETE].contains(method),
             Self::Storage(_) => true,
@@ -173,6 +176,9 @@ pub(crate) async fn serve(
     }
     let Some(kind) = route.kind() else { return Ok(dispatch(&state, role, route, request).await) };
     state.requests.arrived(kind);
+    let (head, body) = request.into_parts();
+    state.seen.add(kind, &head);
+    let request = Request::from_parts(head, body);
     let ids = ids(request.headers());
     let fault = state.faults.next(kind, route.account());
     let mut reply = match &fault {
@@ -282,6 +288,7 @@ async fn dispatch(state: &Arc<State>, role: Role, route: Route, request: Request
         }
         Route::Page => page::page(),
         Route::Recent => state.recent(),
+        Route::Seen => state.seen.to_json(),
         Route::Storage(place) => storage::serve(state, place, request).await,
         Route::Stats => state.stats(),
         Route::Ingestions => web::answer(StatusCode::OK, "application/json", state.records.to_json()),

@@ -29,7 +29,7 @@ use crate::engine::{ingest, schema};
 use crate::faults::Faults;
 use crate::options::{Endpoint, Options};
 use crate::route::Role;
-use crate::state::{Requests, State, Streamed};
+use crate::state::{Requests, Seen, State, Streamed};
 use crate::storage::blob::Blobs;
 use crate::storage::queue::{self, Queues};
 use crate::storage::status::Statuses;
@@ -208,6 +208,7 @@ fn open(options: &Options, address: SocketAddr, lock: File) -> io::Result<State>
         },
         permitted: AtomicBool::new(true),
         streamed: Streamed::default(),
+        seen: Seen::default(),
         metadata: options.metadata,
         federated_token_file,
         faults: Faults::default(),

@@ -1,9 +1,10 @@
 //! What all parts of the server share, and the counters of `GET /local/stats`.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -14,7 +15,7 @@ use crate::engine::record::Records;
 use crate::engine::rows::Complaints;
 use crate::engine::table::{Batching, Tables};
 use crate::faults::{Faults, Kind};
-use crate::http::{self as web, Reply};
+use crate::http::{self as web, Params, Reply};
 use crate::limits;
 use crate::options::Metadata;
 use crate::secrets::{Identity, Signer};
@@ -44,6 +45,7 @@ pub(crate) struct State {
     /// Whether the client's principal may ingest.
     pub(crate) permitted: AtomicBool,
     pub(crate) streamed: Streamed,
+    pub(crate) seen: Seen,
     pub(crate) metadata: Metadata,
     /// Contents of the file are what a federated token must be.
     pub(crate) federated_token_file: PathBuf,
@@ -51,6 +53,43 @@ pub(crate) struct State {
     pub(crate) requests: Requests,
     /// Holds the lock on the folder until the last user of it, an ingestion under way, has ended.
     pub(crate) _lock: File,
+}
+
+/// The last requests, for whoever compares clients: without tokens and signatures.
+#[derive(Default)]
+pub(crate) struct Seen(Mutex<VecDeque<Value>>);
+
+impl Seen {
+    /// Keeps the head of a request.
+    pub(crate) fn add(&self, kind: Kind, head: &http::request::Parts) {
+        let headers: Map<String, Value> = head
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                let shown = if name == "authorization" {
+                    value.split(' ').next().unwrap_or_default()
+                } else {
+                    &value
+                };
+                (name.to_string(), json!(shown))
+            })
+            .collect();
+        let query = Params::parse(head.uri.query().unwrap_or_default().as_bytes());
+        let request = json!({
+            "kind": kind, "method": head.method.as_str(), "path": head.uri.path(), "query": query.names(), "headers": headers,
+        });
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= limits::REQUESTS {
+            seen.pop_front();
+        }
+        seen.push_back(request);
+    }
+
+    /// `GET /local/requests`.
+    pub(crate) fn to_json(&self) -> Reply {
+        web::json(StatusCode::OK, &json!(*self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
 }
 
 /// What came by streaming ingestion since the start of the process.

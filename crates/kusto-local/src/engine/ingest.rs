@@ -165,6 +165,7 @@ fn blank(pending: &Pending) -> Record {
         gzip_members: 0,
         rows: 0,
         trailing_nul: false,
+        message: message::shown(&pending.text),
         complaints: Vec::new(),
         more_complaints: 0,
     }

@@ -51,6 +51,9 @@ pub(crate) struct Record {
     pub(crate) rows: u64,
     /// A NUL byte stood behind the message's JSON.
     pub(crate) trailing_nul: bool,
+    /// The message itself, without signature and identity token.
+    #[serde(default)]
+    pub(crate) message: Option<serde_json::Value>,
     /// What a client should not have sent, in words.
     pub(crate) complaints: Vec<String>,
     /// Complaints beyond the kept ones.

@@ -22,7 +22,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use formats::gzip::Checksum;
+use formats::gzip;
 
 /// The longest journal that is read: a line for each batch.
 const JOURNAL_BYTES: u64 = 64 << 20;
@@ -183,7 +183,7 @@ pub(super) fn finish(name: &Name, durable: Mark) -> io::Result<()> {
     data.set_len(durable.bytes)?;
     let mut bytes = durable.bytes;
     if name.suffix.ends_with(".gz") {
-        let ending = Checksum::ending(durable.sum, durable.raw);
+        let ending = gzip::completion(durable.sum, durable.raw);
         io::Seek::seek(&mut data, io::SeekFrom::End(0))?;
         data.write_all(&ending)?;
         bytes += ending.len() as u64;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use budget::{Account, Buf, Full, Lease, Share};
 use engine::{Batch, Outcome, Setup};
-use formats::gzip::{Checksum, Encoder};
+use formats::gzip::Encoder;
 use options::Reader;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
@@ -57,7 +57,6 @@ struct Active {
     journal: File,
     gzip: Option<Encoder>,
     _held: Lease,
-    checksum: Checksum,
     /// Everything written, durable or not.
     written: Mark,
     durable: Mark,
@@ -212,7 +211,6 @@ impl Spool {
             journal: File::options().append(true).create(true).open(name.journal())?,
             gzip: self.gzip.map(Encoder::new),
             _held: held,
-            checksum: Checksum::default(),
             written: Mark::default(),
             durable: Mark::default(),
             since: Instant::now(),
@@ -280,7 +278,6 @@ impl Spool {
 impl Active {
     /// Compresses text into the page, and the page into the file whenever it is full.
     fn take(&mut self, mut text: &[u8], out: &mut Buf) -> Result<(), Unwritten> {
-        self.checksum.update(text);
         self.written.raw += text.len() as u64;
         while !text.is_empty() {
             let taken = match &mut self.gzip {
@@ -319,7 +316,7 @@ impl Active {
         if !out.is_empty() {
             self.drain(out)?;
         }
-        self.written.sum = self.checksum.sum();
+        self.written.sum = self.gzip.as_ref().map_or(0, Encoder::sum);
         self.data.sync_data()?;
         journal::say(&mut self.journal, &self.written.durable())?;
         let added = self.written.bytes - self.durable.bytes;
