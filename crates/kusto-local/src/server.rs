@@ -86,7 +86,13 @@ impl Server {
             // On a thread of its own, because the caller's may run a runtime.
             let prepared =
                 std::thread::scope(|scope| scope.spawn(|| runtime.block_on(azurite.prepare())).join());
-            prepared.map_err(|_| io::Error::other("preparing Azurite stopped at a bug"))??;
+            let prepared =
+                prepared.unwrap_or_else(|_| Err(io::Error::other("preparing Azurite stopped at a bug")));
+            if let Err(error) = prepared {
+                // Not waited for, which a runtime of the caller's would not allow.
+                runtime.shutdown_background();
+                return Err(error);
+            }
         }
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);

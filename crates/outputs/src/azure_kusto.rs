@@ -21,17 +21,44 @@
 //!
 //! A batch is delivered when the queue has accepted the message. Delivery is at least once: a message whose
 //! acceptance was not heard of may be posted twice. The name of the blob and the id of the message follow from
-//! the batch. Each try of a batch turns to the next container and queue, so that one that is out of order holds
-//! up nothing; when a blob was stored but the answer was not heard of, it therefore stays behind in the first
-//! container, where no message names it, while the one in the next container is ingested.
+//! the batch; with `ingest_by_tags on` the cluster is told to take each id once. Each try of a batch turns to a
+//! container and queue of the best accounts, so that one that is out of order holds up nothing; when a blob was stored
+//! but the answer was not heard of, it may stay behind in the first container, where no message names it.
 //!
-//! Nothing is dropped for a missing permission, database or table: the batch is held and tried again until
-//! somebody has put it right. What the cluster finds wrong after it has taken the message (a table that does not
+//! Nothing is dropped for a missing permission, database or table: the batch is held, with an alarm, and tried again
+//! until somebody has put it right. What the cluster finds wrong after it has taken the message (a table that does not
 //! exist, a mapping that does not fit) it reports in `.show ingestion failures`.
 //!
-//! The life of a batch, in the order of the modules: `identity` (a token for the cluster), `resources` (which
-//! containers and queues), `lines` (records to a compressed blob), `storage` (blob and message), with
-//! `message` (what the message says) and `fault` (what follows from an error).
+//! # Streaming
+//!
+//! With `streaming_ingestion_enabled on` a batch goes straight to the cluster's engine, and its rows are there within
+//! seconds. What is too large for a stream, and what comes while the cluster is too busy or does not stream into the
+//! table, is queued. A stream whose answer was lost is sent again, so its records may be there twice; this is counted.
+//!
+//! # Buffering
+//!
+//! The cluster likes blobs of hundreds of megabytes. With `buffering_enabled on` batches are compressed into a file in
+//! `buffer_dir`, and are settled when they are on disk; a file of `upload_file_size` bytes, before compression, or older
+//! than `upload_timeout`, becomes one blob. After a crash what is on disk is uploaded by the next run; a stop leaves the
+//! file that is being written to the next run as well.
+//!
+//! # Identities
+//!
+//! `auth_type` is `service_principal`, `managed_identity` (of a machine or of App Service) or `workload_identity`. All
+//! lanes share one token, which is renewed five minutes before it ends, and dropped once when it is refused.
+//!
+//! # Memory
+//!
+//! An upload holds one megabyte, the compressor and a block of text, whatever the size of the blob: 1.5 MB. The file
+//! that is being written holds the compressor, a block and a page. All of it is set aside when the output opens.
+//!
+//! # In the source
+//!
+//! The life of a batch, in the order of the modules: `options`, `identity` (a token for the cluster), `resources` (which
+//! containers and queues) with `ranking` (which of them first), `lines` (records to compressed text), `stream` or
+//! `storage` (blob and message), led by `upload`, with `message` (what the message says), `fault` (what follows from an
+//! error) and `counts` (metrics and alarms). With buffering, `spool` writes files, `journal` knows how much of them
+//! counts, and `ship` uploads them.
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -509,11 +510,9 @@ class Report:
 
 
 def free_ports():
-    """Three in a row, as Azurite wants them."""
+    """Three in a row, as Azurite wants them, below those that the system gives to connections."""
     while True:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+        port = random.randrange(20_000, 30_000)
         try:
             for number in range(port, port + 3):
                 with socket.socket() as one:
@@ -524,20 +523,31 @@ def free_ports():
 
 
 def azurite(program):
-    port = free_ports()
-    ports = []
-    for offset, name in enumerate(("blob", "queue", "table")):
-        ports += [f"--{name}Port", str(port + offset)]
-    command = [program, "--inMemoryPersistence", "--disableTelemetry", "--silent", "--skipApiVersionCheck", *ports]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    for number in range(port, port + 3):
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", number)).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-    return process, f"http://127.0.0.1:{port}/devstoreaccount1"
+    for _ in range(5):
+        port = free_ports()
+        ports = []
+        for offset, name in enumerate(("blob", "queue", "table")):
+            ports += [f"--{name}Port", str(port + offset)]
+        command = [program, "--inMemoryPersistence", "--disableTelemetry", "--silent", "--skipApiVersionCheck", *ports]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        if all(answers(process, number) for number in range(port, port + 3)):
+            return process, f"http://127.0.0.1:{port}/devstoreaccount1"
+        # Somebody else was faster.
+        process.kill()
+        process.wait()
+    raise RuntimeError("Azurite does not start")
+
+
+def answers(process, port):
+    for _ in range(900):
+        if process.poll() is not None:
+            return False
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return True
+        except OSError:
+            time.sleep(0.1)
+    return False
 
 
 def node(report, storage, server, modules):

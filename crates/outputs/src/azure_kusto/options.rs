@@ -59,8 +59,9 @@ pub(super) struct KustoOptions {
     /// Compress with gzip.
     #[option(default = "on")]
     pub(super) compression_enabled: bool,
-    /// Effort of the compression. 6 makes blobs a seventh smaller than 2 and takes twice the time.
-    #[option(default = "2", min = "1", max = "9")]
+    /// Effort of the compression. Of web logs 1 leaves 23 %, 2 leaves 16 % and 6 leaves 14 %; a core compresses 340, 270
+    /// and 120 MB/s.
+    #[option(default = "1", min = "1", max = "9")]
     pub(super) compression_level: u32,
     /// Send small batches by streaming ingestion, which takes seconds in place of minutes, and queue what is too
     /// large, or comes while streaming is throttled or unavailable.

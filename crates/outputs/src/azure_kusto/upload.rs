@@ -14,11 +14,15 @@ use super::message::{Destination, Message};
 use super::options::KustoOptions;
 use super::resources::{Resources, place_of};
 use super::storage::{self, Piece};
+use super::stream::Why;
 use crate::payload::{PATIENCE, unwritten};
 
 /// Blobs that are remembered between the tries of their batches. A batch that is forgotten is uploaded again,
 /// under the same name.
 const REMEMBERED: usize = 1024;
+
+/// A batch of so many bytes that is too large for a stream is streamed in parts; a larger one is queued.
+const SPLIT: usize = 4_000_000;
 
 /// Storage accounts that the beginning of a blob, or a message, is offered to within one flush.
 const ACCOUNTS: u32 = 2;
@@ -203,6 +207,10 @@ impl<'a> Way<'a> {
                 let raw = if whole { encoder.raw() } else { u64::MAX };
                 match streams.send(self.client, self.id, &pages, raw).await? {
                     None => return Ok(None),
+                    Some(Why::TooLarge) if batch.records() > 1 && batch.bytes() <= SPLIT => {
+                        let why = "it is too large for one stream".to_owned();
+                        return Err(Failed::Unwritten(Outcome::Split { why }));
+                    }
                     Some(why) => kusto.counts.fallback(why),
                 }
             }

@@ -51,6 +51,19 @@ async fn what_is_too_large_is_queued_and_the_next_small_batch_is_streamed() {
 }
 
 #[tokio::test]
+async fn what_is_a_little_too_large_is_taken_apart_to_be_streamed() {
+    let world = streaming();
+    let small: Vec<String> = (0..45_000).map(|n| format!(r#"{{"number":{n},"word":"text"}}"#)).collect();
+    let outcome = world.flush(&batch_of(1, &small)).await;
+    assert!(matches!(outcome, Outcome::Split { .. }), "{outcome:?}");
+    for half in [&small[..22_500], &small[22_500..]] {
+        assert_eq!(world.flush(&batch_of(2, half)).await, Outcome::Done);
+    }
+    assert_eq!((world.figure("streams_total", ""), world.figure("fallbacks_total", "too_large")), (2, 0));
+    assert_eq!(world.server.rows("Logs"), Some(45_000));
+}
+
+#[tokio::test]
 async fn a_passing_fault_is_tried_again_and_a_lasting_one_ends_in_the_queue() {
     let world = streaming();
     world.fault(json!({"kind": "stream", "status": 503, "count": 1})).await;
