@@ -2,7 +2,7 @@
 
 use testkit::{Weir, eventually};
 
-const TO_KUSTO: &str = "
+pub const TO_KUSTO: &str = "
 service: {flush: 0.3, http_server: on, http_listen: 127.0.0.1, http_port: ADMIN, scheduler.base: 1, scheduler.cap: 1}
 pipeline:
   inputs:
@@ -18,37 +18,83 @@ pipeline:
       tls.ca_file: ${CA_FILE}
       database_name: ${DATABASE}
       table_name: Logs
-";
+MORE";
 
-struct Kusto {
-    server: kusto_local::Server,
+/// Lines of the output's section, as YAML.
+fn lines(options: &[(&str, &str)]) -> String {
+    options.iter().map(|(key, value)| format!("      {key}: {value}\n")).collect()
+}
+
+pub struct Kusto {
+    pub server: kusto_local::Server,
     folder: tempfile::TempDir,
 }
 
 impl Kusto {
-    fn start() -> Kusto {
+    pub fn start() -> Kusto {
+        Kusto::start_with(|_| {})
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut kusto_local::Options)) -> Kusto {
         let folder = tempfile::tempdir().unwrap();
         let mut options = kusto_local::Options::new(folder.path().to_owned());
         options.table = Some("Logs".to_owned());
+        change(&mut options);
         Kusto { server: kusto_local::Server::start(options).unwrap(), folder }
     }
 
-    fn weir(&self) -> Weir {
+    pub fn weir(&self) -> Weir {
+        self.weir_with(TO_KUSTO, &[], &[])
+    }
+
+    /// With more options of the output, and more variables.
+    pub fn weir_with(&self, yaml: &str, options: &[(&str, &str)], more: &[(&str, &str)]) -> Weir {
         // The endpoint prints itself as key=value lines: the names of the variables in lower case.
         let text = self.server.endpoint().to_string();
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         let variables: Vec<(String, &str)> =
             pairs.map(|(key, value)| (key.to_ascii_uppercase(), value)).collect();
         let variables: Vec<(&str, &str)> =
-            variables.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-        Weir::start_with(TO_KUSTO, &variables)
+            variables.iter().map(|(key, value)| (key.as_str(), *value)).chain(more.iter().copied()).collect();
+        Weir::start_with(&yaml.replace("MORE", &lines(options)), &variables)
     }
 
-    fn wait_for_rows(&self, count: u64) {
+    /// Posts numbered records, so many at a time, and gives the last number.
+    pub fn post_numbers(weir: &Weir, from: usize, to: usize, at_a_time: usize) {
+        let mut connection = weir.connect();
+        let numbers: Vec<usize> = (from..to).collect();
+        for some in numbers.chunks(at_a_time) {
+            let records: Vec<String> =
+                some.iter().map(|n| format!(r#"{{"n":{n},"text":"record {n}"}}"#)).collect();
+            let body = format!("[{}]", records.join(","));
+            assert_eq!(connection.post("/numbers", body.as_bytes()).unwrap(), 201);
+        }
+    }
+
+    /// How often each number from 0 to `count` is in the table: missing ones, and those beyond the first.
+    pub fn missing_and_more(&self, count: usize) -> (usize, usize) {
+        let mut seen = vec![0usize; count];
+        for row in self.rows() {
+            seen[row[2]["n"].as_u64().unwrap() as usize] += 1;
+        }
+        let missing = seen.iter().filter(|times| **times == 0).count();
+        (missing, seen.iter().map(|times| times.saturating_sub(1)).sum())
+    }
+
+    pub fn no_complaint(&self) {
+        let stats = self.ask("/local/stats");
+        assert_eq!(stats["ingestions"]["with_complaints"], 0, "{stats}");
+        assert_eq!(
+            (&stats["ingestions"]["failed"], &stats["streamed"]["complaints"]),
+            (&0.into(), &0.into())
+        );
+    }
+
+    pub fn wait_for_rows(&self, count: u64) {
         eventually(&format!("{count} rows"), || (self.server.rows("Logs") == Some(count)).then_some(()));
     }
 
-    fn ask(&self, path: &str) -> serde_json::Value {
+    pub fn ask(&self, path: &str) -> serde_json::Value {
         let endpoint = self.server.endpoint();
         let authority = endpoint.ca_file.as_ref().unwrap().display().to_string();
         let (status, body) =
@@ -57,7 +103,36 @@ impl Kusto {
         serde_json::from_str(&body).unwrap()
     }
 
-    fn fault(&self, fault: &str) {
+    /// Runs a command as an administrator of the cluster.
+    pub fn command(&self, text: &str) {
+        let endpoint = self.server.endpoint();
+        let authority = endpoint.ca_file.as_ref().unwrap().display().to_string();
+        let token = format!("{}/{}/oauth2/v2.0/token", endpoint.authority_host, endpoint.tenant_id);
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}&scope=https://kusto.kusto.windows.net/.default",
+            endpoint.client_id, endpoint.client_secret
+        );
+        let (_, token) = testkit::curl(&["--cacert", &authority, "--data", &form, &token]);
+        let token: serde_json::Value = serde_json::from_str(&token).unwrap();
+        let authorization = format!("Authorization: Bearer {}", token["access_token"].as_str().unwrap());
+        let body = serde_json::json!({"db": "local", "csl": text}).to_string();
+        let url = format!("{}/v1/rest/mgmt", endpoint.ingestion_endpoint);
+        let json = "Content-Type: application/json";
+        let (status, answer) = testkit::curl(&[
+            "--cacert",
+            &authority,
+            "-H",
+            &authorization,
+            "-H",
+            json,
+            "--data-binary",
+            &body,
+            &url,
+        ]);
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    pub fn fault(&self, fault: &str) {
         let endpoint = self.server.endpoint();
         let authority = endpoint.ca_file.as_ref().unwrap().display().to_string();
         let url = format!("{}/faults", endpoint.ingestion_endpoint);
@@ -66,7 +141,7 @@ impl Kusto {
     }
 
     /// The rows as they lie in the table's file: an array of the columns' values a line.
-    fn rows(&self) -> Vec<serde_json::Value> {
+    pub fn rows(&self) -> Vec<serde_json::Value> {
         let bytes = std::fs::read(self.folder.path().join("tables/Logs.rows.jsonl")).unwrap();
         String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -9,6 +9,8 @@ mod http_matrix;
 mod http_neighbours;
 mod http_tokens;
 mod kusto;
+mod kusto_sdk;
+mod kusto_ways;
 mod memory;
 mod monitoring;
 mod overload;

@@ -14,6 +14,7 @@ Usage: cargo x COMMAND
 
   quickstart   starts a local Kusto and weir, sends large payloads, and shows rows and memory
   test         every test; installs the tools that the tests drive, and says so
+  tools        installs those tools only
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["quickstart"] => quickstart::quickstart(),
         ["test", rest @ ..] => test(rest),
+        ["tools"] => tools::install(),
         ["bench", rest @ ..] => bench::bench(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),

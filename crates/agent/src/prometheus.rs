@@ -1,10 +1,11 @@
 //! The counters in Prometheus' text format, version 0.0.4, with Fluent Bit's v1 names.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use engine::metrics::{Counter, FilterMetrics, InputMetrics, Metrics, OutputMetrics};
+use engine::metrics::{Counter, Figure, FilterMetrics, InputMetrics, Metrics, OutputMetrics};
 
 /// Name, help, and where the counter is, sorted by name.
 type Family<M> = (&'static str, &'static str, fn(&M) -> &Counter);
@@ -38,6 +39,7 @@ pub fn text(metrics: &Metrics, uptime: Duration, started: SystemTime) -> String 
     out.families(FILTER, &metrics.filters, |filter| &filter.name);
     out.families(INPUT, &metrics.inputs, |input| &input.name);
     out.families(OUTPUT, &metrics.outputs, |output| &output.name);
+    out.own(&metrics.outputs);
     out.plain("fluentbit_uptime", "counter", "Seconds since the start.", uptime.as_secs());
     let unrouted = metrics.unrouted_records.get();
     out.plain("weir_unrouted_records_total", "counter", "Records that no output takes.", unrouted);
@@ -52,6 +54,11 @@ pub fn text(metrics: &Metrics, uptime: Duration, started: SystemTime) -> String 
 
 fn milliseconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// The value of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 struct Text {
@@ -69,6 +76,26 @@ impl Text {
         let _ = writeln!(self.text, "{name} {value}");
     }
 
+    /// What outputs count themselves: a family for each name, over all instances.
+    fn own(&mut self, outputs: &[Arc<OutputMetrics>]) {
+        let mut families: BTreeMap<&str, Vec<(&str, Figure)>> = BTreeMap::new();
+        for output in outputs {
+            for figure in output.own.figures() {
+                families.entry(figure.name).or_default().push((&output.name, figure));
+            }
+        }
+        for (name, figures) in families {
+            let Some((_, first)) = figures.first() else { continue };
+            self.header(name, if first.counter { "counter" } else { "gauge" }, first.help);
+            for (instance, figure) in figures {
+                let label =
+                    figure.label.map(|(name, value)| format!(",{name}=\"{value}\"")).unwrap_or_default();
+                let (instance, value) = (escaped(instance), figure.value);
+                let _ = writeln!(self.text, "{name}{{name=\"{instance}\"{label}}} {value} {}", self.now);
+            }
+        }
+    }
+
     fn families<M>(&mut self, families: &[Family<M>], instances: &[Arc<M>], name_of: fn(&M) -> &String) {
         if instances.is_empty() {
             return;
@@ -76,7 +103,7 @@ impl Text {
         for (name, help, counter) in families {
             self.header(name, "counter", help);
             for instance in instances {
-                let label = name_of(instance).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let label = escaped(name_of(instance));
                 let _ = writeln!(
                     self.text,
                     "{name}{{name=\"{label}\"}} {} {}",

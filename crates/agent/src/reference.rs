@@ -64,7 +64,6 @@ pub fn must_act(key: &str, value: &str) -> bool {
         "compress",
         "body_key",
         "headers_key",
-        "buffering_enabled",
     ];
     let off = ["off", "false", "no", "memory", "none"].iter().any(|off| value.eq_ignore_ascii_case(off));
     MUST.contains(&key) && !off

@@ -22,6 +22,7 @@ pub mod store;
 pub use batch::{Batch, Part};
 pub use emit::{Emitter, Refused};
 pub use lane::Stop;
+pub use metrics::Figure;
 pub use plugin::{
     Drive, Filter, FilterDef, Input, InputDef, Local, Outcome, Output, OutputDef, OutputLane, Setup,
 };

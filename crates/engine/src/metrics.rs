@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::plugin::Output;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -16,6 +18,55 @@ impl Counter {
     /// Reads.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that a plugin counts itself, for the monitoring API.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// The name that it is shown by.
+    pub name: &'static str,
+    /// One line for the help.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub counter: bool,
+    /// A label beside the instance's name, and its value.
+    pub label: Option<(&'static str, &'static str)>,
+    /// The number.
+    pub value: u64,
+}
+
+impl Figure {
+    /// A number that only grows.
+    pub fn counter(name: &'static str, help: &'static str, value: u64) -> Figure {
+        Figure { name, help, counter: true, label: None, value }
+    }
+
+    /// A number that goes up and down.
+    pub fn gauge(name: &'static str, help: &'static str, value: u64) -> Figure {
+        Figure { name, help, counter: false, label: None, value }
+    }
+
+    /// The same with a label.
+    pub fn label(self, name: &'static str, value: &'static str) -> Figure {
+        Figure { label: Some((name, value)), ..self }
+    }
+}
+
+/// Whom to ask for the figures of an instance.
+#[derive(Clone, Default)]
+pub struct Own(pub Option<Arc<dyn Output>>);
+
+impl Own {
+    /// The figures as they are now.
+    pub fn figures(&self) -> Vec<Figure> {
+        self.0.as_ref().map(|output| output.figures()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Own")
     }
 }
 
@@ -62,6 +113,8 @@ pub struct OutputMetrics {
     pub dropped_records: Counter,
     /// Records in scheduled retries.
     pub retried_records: Counter,
+    /// What the output counts itself.
+    pub own: Own,
 }
 
 /// All counters of a pipeline.

@@ -17,7 +17,7 @@ use crate::dispatch::{self, Answer, Dispatch, Target};
 use crate::emit::Emitter;
 use crate::lane::{self, Stop};
 use crate::limits::{FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE};
-use crate::metrics::{FilterMetrics, InputMetrics, Metrics, OutputMetrics};
+use crate::metrics::{FilterMetrics, InputMetrics, Metrics, OutputMetrics, Own};
 use crate::pass::{Pass, Stage};
 use crate::plugin::{Filter, Input, Output, Setup};
 use crate::registry::{Named, Registry};
@@ -237,7 +237,8 @@ impl Opening<'_> {
             cap: Duration::from_secs(self.service.scheduler_cap),
             limit: common.retry_limit.and_then(|limit| limit.0),
         };
-        let metrics = Arc::new(OutputMetrics { name: setup.name, ..OutputMetrics::default() });
+        let own = Own(output.clone());
+        let metrics = Arc::new(OutputMetrics { name: setup.name, own, ..OutputMetrics::default() });
         Some(OutputInstance { output: output?, pattern: pattern.map(Pattern::new), plan, metrics })
     }
 }

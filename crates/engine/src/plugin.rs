@@ -16,6 +16,7 @@ use options::{Reader, Spec};
 use crate::batch::Batch;
 use crate::emit::Emitter;
 use crate::lane::Stop;
+use crate::metrics::Figure;
 
 /// A future that stays on the thread that polls it.
 pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -143,6 +144,11 @@ pub trait Output: Send + Sync + 'static {
     /// One line that says what is wrong and what to do.
     fn start(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// What the output counts beside what the engine counts. Called whenever somebody asks, on any thread.
+    fn figures(&self) -> Vec<Figure> {
+        Vec::new()
     }
 
     /// The part for one lane. Called on the lane's thread, within its runtime.

@@ -8,12 +8,14 @@
 //!
 //! | field | meaning | default |
 //! |---|---|---|
-//! | `kind` | `token`, `mgmt`, `blob`, `queue`, `query` or `any` | must be given |
+//! | `kind` | `token`, `mgmt`, `blob`, `queue`, `query`, `stream` or `any` | must be given |
+//! | `account` | only requests to this storage account | all |
 //! | `count` | so many requests fail | 1 |
 //! | `skip` | so many pass before | 0 |
 //! | `status` | answer this status (400-599) in the error form of the kind, without doing the work | none |
 //! | `retry_after` | a `Retry-After` header with `status`, in seconds | none |
 //! | `permanent` | the `@permanent` of a Kusto error with `status` | 4xx except 408 and 429 |
+//! | `code` | the code of a Kusto error with `status` | one that fits the status |
 //! | `delay_ms` | wait so long first; alone it only delays | 0 |
 //! | `reset` | close the TCP connection abruptly (RST), without doing the work | false |
 //! | `hang` | never answer, without doing the work | false |
@@ -40,11 +42,13 @@ pub(crate) enum Kind {
     Blob,
     Queue,
     Query,
+    Stream,
 }
 
 impl Kind {
     /// All kinds, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 5] = [Self::Token, Self::Mgmt, Self::Blob, Self::Queue, Self::Query];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Token, Self::Mgmt, Self::Blob, Self::Queue, Self::Query, Self::Stream];
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -55,6 +59,7 @@ enum Match {
     Blob,
     Queue,
     Query,
+    Stream,
     Any,
 }
 
@@ -67,6 +72,7 @@ impl Match {
             Self::Blob => kind == Kind::Blob,
             Self::Queue => kind == Kind::Queue,
             Self::Query => kind == Kind::Query,
+            Self::Stream => kind == Kind::Stream,
         }
     }
 }
@@ -76,6 +82,8 @@ impl Match {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fault {
     kind: Match,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
     #[serde(default)]
     pub(crate) status: Option<u16>,
     #[serde(default)]
@@ -94,6 +102,8 @@ pub(crate) struct Fault {
     pub(crate) retry_after: Option<u64>,
     #[serde(default)]
     pub(crate) permanent: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<String>,
 }
 
 fn one() -> u64 {
@@ -126,9 +136,13 @@ pub(crate) struct Faults(Mutex<Vec<Fault>>);
 
 impl Faults {
     /// Takes the fault for the next request of one kind.
-    pub(crate) fn next(&self, kind: Kind) -> Option<Fault> {
+    pub(crate) fn next(&self, kind: Kind, account: Option<&str>) -> Option<Fault> {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let meant = |fault: &Fault| fault.account.is_none() || fault.account.as_deref() == account;
         for fault in faults.iter_mut().filter(|fault| fault.kind.covers(kind) && fault.count > 0) {
+            if !meant(fault) {
+                continue;
+            }
             if fault.skip > 0 {
                 fault.skip -= 1;
                 continue;
@@ -180,8 +194,8 @@ mod tests {
         let faults = Faults::default();
         let reply = faults.add(br#"{"kind":"blob","status":503,"skip":1,"count":2}"#);
         assert_eq!(reply.status(), StatusCode::CREATED);
-        assert!(faults.next(Kind::Queue).is_none());
-        let fired: Vec<bool> = (0..5).map(|_| faults.next(Kind::Blob).is_some()).collect();
+        assert!(faults.next(Kind::Queue, None).is_none());
+        let fired: Vec<bool> = (0..5).map(|_| faults.next(Kind::Blob, Some("a")).is_some()).collect();
         assert_eq!(fired, [false, true, true, false, false]);
     }
 

@@ -19,11 +19,13 @@
 //! 4. `storage/queue`: it posts a message which names the blob, the database and the table.
 //! 5. `engine/ingest`: the worker takes the message, checks all of it, reads the blob and commits its rows.
 //! 6. `engine/record`: what happened is in `GET /local/ingestions`, with `complaints` about the client.
-//! 7. `query`: `Logs | count` and `Logs | take 10` read the rows back.
+//! 7. `query`: `Logs | where tag == "app" | count` reads the rows back.
 //!
-//! `faults` makes the next requests fail as a test says. What Azure does and this server does not: batching
-//! (it ingests at once), streaming ingestion, mappings, formats other than `json` and `multijson`, status
-//! queues and tables. The data-management endpoint and the engine are one host.
+//! `engine/stream` takes rows without blob and message. `azurite` puts Microsoft's storage emulator in the place of
+//! `storage`. `faults` makes the next requests fail as a test says. `page` shows all of it in a browser.
+//!
+//! What Azure does and this server does not: other formats than `json`, `multijson` and `csv`, update policies,
+//! streaming from a blob, more than one database, and the query language beyond what `query` lists.
 //!
 //! In a test, run it in the process:
 //!
@@ -39,6 +41,7 @@
 //! # }
 //! ```
 
+mod azurite;
 mod cut;
 mod engine;
 mod faults;
@@ -48,6 +51,7 @@ mod limits;
 mod mgmt;
 mod oneapi;
 mod options;
+mod page;
 mod query;
 mod route;
 mod sas;
@@ -59,5 +63,5 @@ mod storage;
 mod tls;
 mod token;
 
-pub use options::{Endpoint, Options};
+pub use options::{Endpoint, Metadata, Options};
 pub use server::Server;

@@ -56,6 +56,24 @@ pub(crate) const TABLES: usize = 1024;
 /// Length of a table or column name.
 pub(crate) const NAME_BYTES: usize = 128;
 
+/// Extents that a table knows of: their tags count as long as they are known.
+pub(crate) const EXTENTS: usize = 500;
+/// Queue messages whose commit a table remembers. A message is deleted right after its commit, so that a kill
+/// leaves one of them behind.
+pub(crate) const REMEMBERED_MESSAGES: usize = 64;
+/// Mappings of one table.
+pub(crate) const MAPPINGS: usize = 200;
+/// Groups of one `summarize`.
+pub(crate) const GROUPS: usize = 2_000_000;
+
+/// What one streaming request may hold, uncompressed ("Streaming ingestion: limitations").
+pub(crate) const STREAM_BYTES: u64 = 4 << 20;
+/// The same as it is sent.
+pub(crate) const STREAM_BODY: usize = 10 << 20;
+
+/// Status messages kept in a queue, and entities in the status table; the oldest go.
+pub(crate) const STATUSES: usize = 10_000;
+
 /// Rows of one answer, as Kusto's own query limit.
 pub(crate) const QUERY_ROWS: u64 = 500_000;
 /// Bytes of one answer, as Kusto's own query limit.
@@ -71,3 +89,11 @@ pub(crate) const COMPLAINTS: usize = 20;
 pub(crate) const FAULT_DELAY_MS: u64 = 600_000;
 /// Scripted faults.
 pub(crate) const FAULTS: usize = 64;
+/// Ingestions on the page.
+pub(crate) const RECENT: usize = 50;
+/// Messages and uncompressed megabytes of a batch, unless a table's policy says otherwise.
+pub(crate) const BATCH_ITEMS: u64 = 500;
+/// See [`BATCH_ITEMS`].
+pub(crate) const BATCH_MB: u64 = 1024;
+/// Requests whose heads are kept for `GET /local/requests`.
+pub(crate) const REQUESTS: usize = 200;

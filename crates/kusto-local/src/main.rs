@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kusto_local::{Options, Server};
+use kusto_local::{Metadata, Options, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
@@ -21,6 +21,12 @@ Usage: kusto-local --dir DIR [OPTIONS]
   --database NAME        name of the database [local]
   --table NAME           table made at the start: tag:string, timestamp:datetime, log:dynamic [Logs]
   --plain-http           HTTP instead of HTTPS
+  --engine ADDR          listen there for queries and streaming ingestion only, as in Azure
+  --streaming            the table takes streaming ingestion
+  --batching-time MS     how long messages wait for others before they are ingested [0]
+  --azurite URL          storage, such as http://127.0.0.1:10000/devstoreaccount1, in place of the own one
+  --azurite-key KEY      the key of its account [the emulator's]
+  --auth-metadata HOW    full, missing (404) or null [full]
   --token-lifetime SECS  how long an access token holds [3599]
   --sas-lifetime SECS    how long signatures and identity tokens hold [43200]
   --help                 this text
@@ -73,6 +79,7 @@ fn run(options: Options) -> std::io::Result<()> {
 /// Reads the arguments; None asks for the usage.
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let mut options = Options::new("");
+    let mut azurite_key = None;
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         let (name, inline) = match argument.split_once('=') {
@@ -86,6 +93,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, Str
             options.plain_http = true;
             continue;
         }
+        if name == "--streaming" {
+            options.streaming = true;
+            continue;
+        }
         let mut value =
             || inline.clone().or_else(|| arguments.next()).ok_or_else(|| format!("{name} needs a value"));
         match name.as_str() {
@@ -96,6 +107,14 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, Str
             "--client-secret" => options.client_secret = Some(value()?),
             "--database" => options.database = value()?,
             "--table" => options.table = Some(value()?),
+            "--engine" => options.engine = Some(listen(&value()?)?),
+            "--batching-time" => options.batching_time = milliseconds(&value()?)?,
+            "--azurite" => options.azurite = Some((value()?, azurite_key.take())),
+            "--azurite-key" => match (&mut options.azurite, value()?) {
+                (Some((_, key)), given) => *key = Some(given),
+                (None, given) => azurite_key = Some(given),
+            },
+            "--auth-metadata" => options.metadata = metadata(&value()?)?,
             "--token-lifetime" => options.token_lifetime = seconds(&value()?)?,
             "--sas-lifetime" => options.sas_lifetime = seconds(&value()?)?,
             _ => return Err(format!("unknown option {name}")),
@@ -110,6 +129,22 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, Str
 fn listen(text: &str) -> Result<SocketAddr, String> {
     let port = text.parse::<u16>().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     port.or_else(|_| text.parse()).map_err(|_| format!("'{text}' is neither IP:PORT nor PORT"))
+}
+
+/// Within Kusto's own half of an hour.
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let milliseconds = text.parse().ok().filter(|milliseconds| *milliseconds <= 30 * 60 * 1000);
+    let what = || format!("'{text}' is no number of milliseconds up to half an hour");
+    milliseconds.map(Duration::from_millis).ok_or_else(what)
+}
+
+fn metadata(text: &str) -> Result<Metadata, String> {
+    match text {
+        "full" => Ok(Metadata::Full),
+        "missing" => Ok(Metadata::Missing),
+        "null" => Ok(Metadata::Null),
+        _ => Err(format!("'{text}' is none of full, missing, null")),
+    }
 }
 
 /// At most a year, so that an expiry is a date each client can read.

@@ -6,21 +6,33 @@
 //! | `.get ingestion resources` | ingestion clients, for containers and queues with signatures |
 //! | `.get kusto identity token` | ingestion clients, for the `authorizationContext` of messages |
 //! | `.show version` | SDKs, to tell a data-management endpoint from an engine |
-//! | `.show tables`, `.create table`, `.drop table` | people and tests |
+//! | `.show tables`, `.create table T (...)`, `.drop table T [ifexists]` | people and tests |
+//! | `.create[-or-alter] table T ingestion json\|csv mapping 'M' '[...]'`, `.show table T ingestion mappings`, `.drop table T ingestion json\|csv mapping 'M'` | |
+//! | `.alter table T policy streamingingestion enable\|disable`, `.alter table T policy ingestionbatching '{...}'`, `.show table T policy ...` | |
+//! | `.show table T extents`, `.show ingestion failures` | |
+//! | `.ingest inline into table T <\| ...` | |
+//! | `.add database D ingestors (...)`, `.drop database D ingestors (...)` | tests: gives and takes the permission to ingest |
 //!
-//! In Azure the first two are commands of the data-management endpoint and the rest is the engine's; here
-//! both are one host, and each command works there.
+//! Behind a `.show` the operators of [`crate::query`] may follow. In Azure the first two are commands of the
+//! data-management endpoint and the rest is the engine's. Here every command works at either, except that an engine
+//! with an address of its own does not know the first two.
+
+mod ingest;
+mod tables;
+
+use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::engine::schema::{self, ColumnType};
-use crate::engine::table::Table as StoredTable;
+use crate::engine::schema::ColumnType;
 use crate::oneapi::{Failure, Table};
+use crate::query::{self, parse};
+use crate::route::Role;
 use crate::sas::{self, Grant, Service, Target};
 use crate::state::State;
-use crate::{limits, stamp, storage};
+use crate::{stamp, storage};
 
 const PURPOSE: &str = "identity-token";
 const STRING: ColumnType = ColumnType::String;
@@ -43,29 +55,46 @@ impl Command {
 }
 
 /// Runs a command.
-pub(crate) fn run(state: &State, command: &Command) -> Result<Table, Failure> {
+pub(crate) fn run(state: &State, role: Role, command: &Command) -> Result<Table, Failure> {
     check_database(state, &command.db)?;
+    let text = command.csl.trim();
+    if text.starts_with(".show")
+        && let Some((show, operators)) = parse::split_pipe(text)
+    {
+        let shown = run(state, role, &Command { db: String::new(), csl: show.to_owned() })?;
+        return query::over(shown, operators);
+    }
     let text = command.csl.trim().trim_end_matches(';').trim_end();
     let words: Vec<&str> = text.split_whitespace().collect();
     // The browser's variant of the first ends in `with (...)`.
     let starts = |with: &str| with.split(' ').zip(&words).filter(|(a, b)| a.eq_ignore_ascii_case(b)).count();
-    if starts(".get ingestion resources") == 3 && words.get(3).is_none_or(|word| word.starts_with("with")) {
-        return Ok(ingestion_resources(state));
-    }
-    if starts(".get kusto identity token") == 4 && words.len() == 4 {
-        return Ok(Table::new(&[("AuthorizationContext", STRING)], &[json!([identity_token(state)])]));
+    if role != Role::Engine {
+        if starts(".get ingestion resources") == 3 && words.get(3).is_none_or(|word| word.starts_with("with"))
+        {
+            return permitted(state).map(|()| ingestion_resources(state));
+        }
+        if starts(".get kusto identity token") == 4 && words.len() == 4 {
+            permitted(state)?;
+            return Ok(Table::new(&[("AuthorizationContext", STRING)], &[json!([identity_token(state)])]));
+        }
     }
     if starts(".show version") == 2 && words.len() == 2 {
-        return Ok(version());
+        return Ok(version(role));
     }
-    if starts(".show tables") == 2 && words.len() == 2 {
-        return Ok(tables(state));
+    if starts(".show ingestion failures") == 3 && words.len() == 3 {
+        return Ok(ingest::failures(state));
     }
-    if starts(".create table") == 2 {
-        return create_table(state, after_words(text, 2));
+    if starts(".ingest inline into table") == 4 {
+        return ingest::inline(state, after_words(text, 4));
     }
-    if starts(".drop table") == 2 {
-        return drop_table(state, after_words(text, 2));
+    for (command, allowed) in [(".add database", true), (".drop database", false)] {
+        if starts(command) == 2 && words.get(3).is_some_and(|word| word.starts_with("ingestors")) {
+            state.permitted.store(allowed, Ordering::Relaxed);
+            return Ok(tables::list(state));
+        }
+    }
+    if let Some(answer) = tables::run(state, text, &words) {
+        return answer;
     }
     let start: String = text.chars().take(80).collect();
     Err(Failure::bad_request(
@@ -82,6 +111,18 @@ pub(crate) fn check_database(state: &State, name: &str) -> Result<(), Failure> {
     Err(Failure::bad_request("BadRequest_DatabaseNotExist", format!("Database '{name}' could not be found.")))
 }
 
+/// Refuses when the permission to ingest was taken away.
+fn permitted(state: &State) -> Result<(), Failure> {
+    if state.permitted.load(Ordering::Relaxed) { Ok(()) } else { Err(forbidden()) }
+}
+
+/// 403: the principal may not ingest.
+pub(crate) fn forbidden() -> Failure {
+    let text =
+        "Principal is not authorized to ingest into the database (kusto-local: .add database D ingestors).";
+    Failure { status: StatusCode::FORBIDDEN, ..Failure::bad_request("Forbidden", text) }
+}
+
 fn after_words(text: &str, count: usize) -> &str {
     (0..count).fold(text, |rest, _| {
         let rest = rest.trim_start();
@@ -91,6 +132,10 @@ fn after_words(text: &str, count: usize) -> &str {
 
 fn ingestion_resources(state: &State) -> Table {
     let mut rows = Vec::new();
+    if let Some(azurite) = &state.azurite {
+        let rows: Vec<Value> = azurite.resources(state.sas_lifetime).iter().map(|row| json!(row)).collect();
+        return Table::new(&[("ResourceTypeName", STRING), ("StorageRoot", STRING)], &rows);
+    }
     for account in storage::ACCOUNTS {
         let queue = Target { service: Service::Queue, account, name: storage::QUEUE };
         rows.push(json!(["SecuredReadyForAggregationQueue", signed_url(state, queue, "a")]));
@@ -98,6 +143,14 @@ fn ingestion_resources(state: &State) -> Table {
             let container = Target { service: Service::Blob, account, name };
             rows.push(json!(["TempStorage", signed_url(state, container, "rw")]));
         }
+    }
+    let account = storage::ACCOUNTS[0];
+    for (kind, service, name, permissions) in [
+        ("FailedIngestionsQueue", Service::Queue, storage::FAILURES, "rp"),
+        ("SuccessfulIngestionsQueue", Service::Queue, storage::SUCCESSES, "rp"),
+        ("IngestionsStatusTable", Service::Table, storage::STATUS_TABLE, "rau"),
+    ] {
+        rows.push(json!([kind, signed_url(state, Target { service, account, name }, permissions)]));
     }
     Table::new(&[("ResourceTypeName", STRING), ("StorageRoot", STRING)], &rows)
 }
@@ -137,7 +190,8 @@ pub(crate) fn check_identity_token(state: &State, token: &str) -> Result<(), Str
     Ok(())
 }
 
-fn version() -> Table {
+fn version(role: Role) -> Table {
+    let service = if role == Role::Engine { "Engine" } else { "DataManagement" };
     let columns = [
         ("BuildVersion", STRING),
         ("BuildTime", ColumnType::Datetime),
@@ -145,58 +199,5 @@ fn version() -> Table {
         ("ProductVersion", STRING),
     ];
     let product = concat!("kusto-local ", env!("CARGO_PKG_VERSION"));
-    Table::new(&columns, &[json!(["1.0.0.0", "2026-01-01T00:00:00.0000000Z", "DataManagement", product])])
-}
-
-fn tables(state: &State) -> Table {
-    let rows: Vec<Value> =
-        state.tables.list().iter().map(|table| json!([table.name, state.database, "", ""])).collect();
-    let columns =
-        [("TableName", STRING), ("DatabaseName", STRING), ("Folder", STRING), ("DocString", STRING)];
-    Table::new(&columns, &rows)
-}
-
-fn create_table(state: &State, text: &str) -> Result<Table, Failure> {
-    let syntax = |message: String| Failure::bad_request("BadRequest_SyntaxError", message);
-    let open = text.find('(').ok_or_else(|| syntax("Expected a table name and a column list.".to_owned()))?;
-    let name = schema::entity_name(&text[..open]).map_err(syntax)?;
-    let columns = schema::column_list(&text[open..]).map_err(syntax)?;
-    if state.tables.get(&name).is_none() && state.tables.list().len() >= limits::TABLES {
-        return Err(Failure::bad_request("BadRequest_LimitExceeded", "The database has too many tables."));
-    }
-    let table = state.tables.create(&name, columns).map_err(|error| Failure::internal(&error))?;
-    let row = json!([table.name, schema_json(&table).to_string(), state.database, "", ""]);
-    let columns = [
-        ("TableName", STRING),
-        ("Schema", STRING),
-        ("DatabaseName", STRING),
-        ("Folder", STRING),
-        ("DocString", STRING),
-    ];
-    Ok(Table::new(&columns, &[row]))
-}
-
-fn schema_json(table: &StoredTable) -> Value {
-    let columns: Vec<Value> = table
-        .columns
-        .iter()
-        .map(|column| json!({ "Name": column.name, "Type": column.kind.clr_full(), "CslType": column.kind.name() }))
-        .collect();
-    json!({ "Name": table.name, "OrderedColumns": columns })
-}
-
-fn drop_table(state: &State, text: &str) -> Result<Table, Failure> {
-    let text = text.trim();
-    let (name, if_exists) = text.strip_suffix("ifexists").map_or((text, false), |name| (name, true));
-    let name = schema::entity_name(name)
-        .map_err(|message| Failure::bad_request("BadRequest_SyntaxError", message))?;
-    let dropped = state.tables.drop(&name).map_err(|error| Failure::internal(&error))?;
-    if !dropped && !if_exists {
-        let message = format!("Entity not found: table '{name}'.");
-        return Err(Failure {
-            status: StatusCode::BAD_REQUEST,
-            ..Failure::bad_request("BadRequest_EntityNotFound", message)
-        });
-    }
-    Ok(tables(state))
+    Table::new(&columns, &[json!(["1.0.0.0", "2026-01-01T00:00:00.0000000Z", service, product])])
 }

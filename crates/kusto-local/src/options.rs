@@ -26,6 +26,17 @@ pub struct Options {
     pub plain_http: bool,
     /// How long an access token holds.
     pub token_lifetime: Duration,
+    /// Where the engine (streaming ingestion, queries) listens apart from the data-management endpoint, as in
+    /// Azure. None: one address does both.
+    pub engine: Option<SocketAddr>,
+    /// Whether the table of the start takes streaming ingestion.
+    pub streaming: bool,
+    /// How long messages wait for others before they are ingested; zero ingests at once.
+    pub batching_time: Duration,
+    /// Blob endpoint of an Azurite account to use as storage, and the account's key (None: the emulator's own).
+    pub azurite: Option<(String, Option<String>)>,
+    /// What `/v1/rest/auth/metadata` answers.
+    pub metadata: Metadata,
     /// How long the signatures and the identity token of the ingestion resources hold.
     pub sas_lifetime: Duration,
 }
@@ -44,17 +55,35 @@ impl Options {
             database: "local".to_owned(),
             table: Some("Logs".to_owned()),
             plain_http: false,
+            engine: None,
+            streaming: false,
+            batching_time: Duration::ZERO,
+            azurite: None,
+            metadata: Metadata::Full,
             token_lifetime: Duration::from_secs(3599),
             sas_lifetime: Duration::from_secs(12 * 3600),
         }
     }
 }
 
+/// How the auth metadata are answered. Clusters and emulators differ here, and clients must take all three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// Where to log in and for which resource.
+    Full,
+    /// 404.
+    Missing,
+    /// An object that holds `null`.
+    Null,
+}
+
 /// What a client needs to know. Displayed as `key=value` lines.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// URL of the data-management endpoint, which is also the engine's.
+    /// URL of the data-management endpoint.
     pub ingestion_endpoint: String,
+    /// URL of the engine: the same, unless it listens elsewhere.
+    pub engine_endpoint: String,
     /// URL to log in at.
     pub authority_host: String,
     /// Certificate to trust; None with plain HTTP.
@@ -69,11 +98,14 @@ pub struct Endpoint {
     pub database: String,
     /// The table made at the start.
     pub table: Option<String>,
+    /// A file with the token that workload identities show; whoever replaces it rotates the token.
+    pub federated_token_file: PathBuf,
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "ingestion_endpoint={}", self.ingestion_endpoint)?;
+        writeln!(formatter, "engine_endpoint={}", self.engine_endpoint)?;
         writeln!(formatter, "authority_host={}", self.authority_host)?;
         if let Some(ca_file) = &self.ca_file {
             writeln!(formatter, "ca_file={}", ca_file.display())?;
@@ -85,6 +117,7 @@ impl fmt::Display for Endpoint {
         if let Some(table) = &self.table {
             writeln!(formatter, "table={table}")?;
         }
+        writeln!(formatter, "federated_token_file={}", self.federated_token_file.display())?;
         Ok(())
     }
 }

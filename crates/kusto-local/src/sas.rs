@@ -23,6 +23,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub(crate) enum Service {
     Blob,
     Queue,
+    Table,
 }
 
 impl Service {
@@ -30,6 +31,7 @@ impl Service {
         match self {
             Self::Blob => "blob",
             Self::Queue => "queue",
+            Self::Table => "table",
         }
     }
 
@@ -38,6 +40,7 @@ impl Service {
         match self {
             Self::Blob => ("c", "b"),
             Self::Queue => ("q", "q"),
+            Self::Table => ("t", "t"),
         }
     }
 }

@@ -22,14 +22,17 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::azurite::{self, Azurite};
 use crate::engine::record::Records;
-use crate::engine::table::Tables;
+use crate::engine::table::{Batching, Tables};
 use crate::engine::{ingest, schema};
 use crate::faults::Faults;
 use crate::options::{Endpoint, Options};
-use crate::state::{Requests, State};
+use crate::route::Role;
+use crate::state::{Requests, Seen, State, Streamed};
 use crate::storage::blob::Blobs;
 use crate::storage::queue::{self, Queues};
+use crate::storage::status::Statuses;
 use crate::{files, limits, route, secrets, tls};
 
 /// A running server. Dropping it stops it.
@@ -53,13 +56,20 @@ impl Server {
         options.dir = files::at(&options.dir, options.dir.canonicalize())?;
         let lock = lock(&options.dir)?;
         let acceptor = if options.plain_http { None } else { Some(tls::acceptor(&options.dir)?) };
-        let listen = options.listen;
-        let listener = std::net::TcpListener::bind(listen)
-            .map_err(|error| io::Error::new(error.kind(), format!("{listen}: {error}")))?;
-        listener.set_nonblocking(true)?;
-        let state = Arc::new(open(&options, listener.local_addr()?, lock)?);
+        let listener = bind(options.listen)?;
+        let address = listener.local_addr()?;
+        let mut listeners =
+            vec![(listener, if options.engine.is_some() { Role::Management } else { Role::Both })];
+        let mut engine_endpoint = base_url(options.plain_http, address);
+        if let Some(engine) = options.engine {
+            let listener = bind(engine)?;
+            engine_endpoint = base_url(options.plain_http, listener.local_addr()?);
+            listeners.push((listener, Role::Engine));
+        }
+        let state = Arc::new(open(&options, address, lock)?);
         let endpoint = Endpoint {
             ingestion_endpoint: state.base_url.clone(),
+            engine_endpoint,
             authority_host: state.base_url.clone(),
             ca_file: acceptor.is_some().then(|| tls::ca_file(&options.dir)),
             tenant_id: state.identity.tenant.clone(),
@@ -67,14 +77,27 @@ impl Server {
             client_secret: state.identity.client_secret.clone(),
             database: options.database,
             table: options.table,
+            federated_token_file: state.federated_token_file.clone(),
         };
         files::replace_private(&options.dir.join("endpoint.env"), endpoint.to_string().as_bytes())?;
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        if let Some(azurite) = &state.azurite {
+            // On a thread of its own, because the caller's may run a runtime.
+            let prepared =
+                std::thread::scope(|scope| scope.spawn(|| runtime.block_on(azurite.prepare())).join());
+            let prepared =
+                prepared.unwrap_or_else(|_| Err(io::Error::other("preparing Azurite stopped at a bug")));
+            if let Err(error) = prepared {
+                // Not waited for, which a runtime of the caller's would not allow.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        }
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("kusto-local".to_owned()).spawn(move || {
-            runtime.block_on(serve(listener, acceptor, serving, stopped));
+            runtime.block_on(serve(listeners, acceptor, serving, stopped));
             // An ingestion under way is not waited for beyond this; it starts again at the next start.
             runtime.shutdown_timeout(Duration::from_secs(5));
         })?;
@@ -134,6 +157,13 @@ fn lock(dir: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::ResourceBusy, what))
 }
 
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 fn open(options: &Options, address: SocketAddr, lock: File) -> io::Result<State> {
     let dir = &options.dir;
     let (signer, mut identity) = secrets::load(dir)?;
@@ -148,10 +178,20 @@ fn open(options: &Options, address: SocketAddr, lock: File) -> io::Result<State>
     let tables = Tables::open(dir.join("tables"))?;
     if let Some(name) = &options.table {
         let name = schema::entity_name(name).map_err(io::Error::other)?;
-        tables.create(&name, schema::log_columns())?;
+        let table = tables.create(&name, schema::log_columns())?;
+        if options.streaming {
+            table.change(|committed| committed.streaming = true)?;
+        }
     }
+    let federated_token_file = dir.join("federated-token");
+    if !federated_token_file.exists() {
+        files::replace_private(&federated_token_file, secrets::request_id().as_bytes())?;
+    }
+    let azurite = options.azurite.as_ref();
+    let azurite =
+        azurite.map(|(url, key)| Azurite::new(url, key.as_deref().unwrap_or(azurite::KEY))).transpose()?;
     let records = Records::open(dir)?;
-    let in_tables = tables.list().iter().map(|table| table.committed().last_message).max();
+    let in_tables = tables.list().iter().map(|table| table.committed().last_message()).max();
     let used = in_tables.unwrap_or(0).max(records.last_sequence());
     Ok(State {
         base_url: base_url(options.plain_http, address),
@@ -165,6 +205,18 @@ fn open(options: &Options, address: SocketAddr, lock: File) -> io::Result<State>
         records,
         queues: Queues::open(queue::folder(dir), used)?,
         blobs: Blobs::open(dir.join("storage"))?,
+        statuses: Statuses::default(),
+        azurite: azurite.map(Arc::new),
+        batching: Batching {
+            time_ms: u64::try_from(options.batching_time.as_millis()).unwrap_or(u64::MAX),
+            items: limits::BATCH_ITEMS,
+            raw_mb: limits::BATCH_MB,
+        },
+        permitted: AtomicBool::new(true),
+        streamed: Streamed::default(),
+        seen: Seen::default(),
+        metadata: options.metadata,
+        federated_token_file,
         faults: Faults::default(),
         requests: Requests::default(),
         _lock: lock,
@@ -183,56 +235,70 @@ fn base_url(plain_http: bool, address: SocketAddr) -> String {
 }
 
 async fn serve(
-    listener: std::net::TcpListener,
+    listeners: Vec<(std::net::TcpListener, Role)>,
     acceptor: Option<TlsAcceptor>,
     state: Arc<State>,
-    mut stopped: oneshot::Receiver<()>,
+    stopped: oneshot::Receiver<()>,
 ) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return eprintln!("kusto-local: {error}"),
-    };
-    let worker = tokio::spawn(ingest::run(Arc::clone(&state)));
+    let mut tasks = vec![tokio::spawn(ingest::run(Arc::clone(&state)))];
+    if let Some(azurite) = &state.azurite {
+        tasks.push(tokio::spawn(Arc::clone(azurite).collect(Arc::clone(&state))));
+    }
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
-    loop {
-        let accept = async {
-            // The semaphore is never closed.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (place, listener.accept().await)
-        };
-        tokio::select! {
-            _ = &mut stopped => break,
-            (place, accepted) = accept => match accepted {
-                Ok((stream, _)) => {
-                    let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
-                    tokio::spawn(async move {
-                        Box::pin(connection(stream, acceptor, state)).await;
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    // Out of file descriptors, mostly: wait for connections to end.
-                    eprintln!("kusto-local: accept: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
+    for (listener, role) in listeners {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let serving =
+                    accept(listener, role, acceptor.clone(), Arc::clone(&state), Arc::clone(&places));
+                tasks.push(tokio::spawn(serving));
+            }
+            Err(error) => eprintln!("kusto-local: {error}"),
         }
     }
-    worker.abort();
+    // An error means that the server was dropped, which stops it as well.
+    let _ = stopped.await;
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
+async fn accept(
+    listener: TcpListener,
+    role: Role,
+    acceptor: Option<TlsAcceptor>,
+    state: Arc<State>,
+    places: Arc<Semaphore>,
+) {
+    loop {
+        // The semaphore is never closed.
+        let place = Arc::clone(&places).acquire_owned().await.ok();
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
+                tokio::spawn(async move {
+                    Box::pin(connection(stream, role, acceptor, state)).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: wait for connections to end.
+                eprintln!("kusto-local: accept: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, role: Role, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
     // Answers are small and a client waits for each.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     match acceptor {
-        None => http(stream, state).await,
+        None => http(stream, role, state).await,
         Some(acceptor) => {
             // A failed handshake is the client's to report.
             if let Ok(Ok(stream)) = tokio::time::timeout(limits::TLS_HANDSHAKE, acceptor.accept(stream)).await
             {
-                http(stream, state).await;
+                http(stream, role, state).await;
             }
         }
     }
@@ -255,11 +321,11 @@ impl Socket for TlsStream<TcpStream> {
     }
 }
 
-async fn http(stream: impl Socket, state: Arc<State>) {
+async fn http(stream: impl Socket, role: Role, state: Arc<State>) {
     let reset = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
         // Boxed: one request's future is large, and a connection has one at a time.
-        Box::pin(route::serve(Arc::clone(&state), Arc::clone(&reset), request))
+        Box::pin(route::serve(Arc::clone(&state), role, Arc::clone(&reset), request))
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

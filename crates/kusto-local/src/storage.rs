@@ -9,6 +9,7 @@
 
 pub(crate) mod blob;
 pub(crate) mod queue;
+pub(crate) mod status;
 
 use std::sync::Arc;
 
@@ -28,6 +29,13 @@ pub(crate) const ACCOUNTS: [&str; 2] = ["kustolocal0", "kustolocal1"];
 pub(crate) const CONTAINERS: [&str; 2] = ["20260101-ingestdata-e5c334-0", "20260101-ingestdata-e5c334-1"];
 /// The ingestion queue of each account.
 pub(crate) const QUEUE: &str = "readyforaggregation-secured";
+
+/// The status queues and the status table of the first account.
+pub(crate) const FAILURES: &str = "ingestion-failures";
+/// See [`FAILURES`].
+pub(crate) const SUCCESSES: &str = "ingestion-successes";
+/// See [`FAILURES`].
+pub(crate) const STATUS_TABLE: &str = "ingestionsstatus";
 
 const VERSION: &str = "2026-02-06";
 
@@ -110,8 +118,23 @@ pub(crate) fn scripted(status: StatusCode) -> Reply {
 pub(crate) enum Place {
     /// `/ACCOUNT/QUEUE/messages`.
     Messages { account: String, queue: String, rest: String },
+    /// The same for a status queue, which clients read.
+    Status { account: String, queue: String, rest: String },
+    /// `/ACCOUNT/ingestionsstatus(PartitionKey='...',RowKey='...')`, or without the keys.
+    Entities { account: String, keys: Option<(String, String)> },
     /// `/ACCOUNT/CONTAINER/BLOB`.
     Blob { account: String, container: String, name: String },
+}
+
+/// The keys in `(PartitionKey='a',RowKey='b')`.
+fn entity_keys(text: &str) -> Option<(String, String)> {
+    let inner = text.strip_prefix('(')?.strip_suffix(')')?;
+    let (partition, row) = inner.split_once(',')?;
+    let value = |text: &str, name: &str| -> Option<String> {
+        let quoted = text.trim().strip_prefix(name)?.strip_prefix('=')?;
+        Some(quoted.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"))
+    };
+    Some((value(partition, "PartitionKey")?, value(row, "RowKey")?))
 }
 
 impl Place {
@@ -125,14 +148,31 @@ impl Place {
         let (second, third) = (decode(parts.next()), decode(parts.next()));
         Some(if second == QUEUE {
             Self::Messages { account, queue: second, rest: third }
+        } else if [FAILURES, SUCCESSES].contains(&second.as_str()) {
+            Self::Status { account, queue: second, rest: third }
+        } else if let Some(keys) = second.strip_prefix(STATUS_TABLE) {
+            Self::Entities { account, keys: entity_keys(keys) }
         } else {
             Self::Blob { account, container: second, name: third }
         })
     }
 
+    /// The account.
+    pub(crate) fn account(&self) -> &str {
+        match self {
+            Self::Messages { account, .. }
+            | Self::Status { account, .. }
+            | Self::Entities { account, .. }
+            | Self::Blob { account, .. } => account,
+        }
+    }
+
     fn target(&self) -> Target<'_> {
         match self {
-            Self::Messages { account, queue, .. } => Target { service: Service::Queue, account, name: queue },
+            Self::Messages { account, queue, .. } | Self::Status { account, queue, .. } => {
+                Target { service: Service::Queue, account, name: queue }
+            }
+            Self::Entities { account, .. } => Target { service: Service::Table, account, name: STATUS_TABLE },
             Self::Blob { account, container, .. } => {
                 Target { service: Service::Blob, account, name: container }
             }
@@ -152,6 +192,16 @@ pub(crate) async fn serve(state: &Arc<State>, place: Place, request: Request<Inc
             Place::Messages { account, queue, rest } => {
                 let place = format!("{account}/{queue}");
                 queue::serve(state, place, (&parts.method, rest), &mut body).await
+            }
+            Place::Status { queue, rest, .. } => {
+                state.statuses.serve_queue(queue, rest, &parts.method, &query)
+            }
+            Place::Entities { keys, .. } => {
+                let bytes = match body.take() {
+                    Some(body) => web::read(body, limits::COMMAND_BODY).await.unwrap_or_default(),
+                    None => bytes::Bytes::new(),
+                };
+                state.statuses.serve_table(keys.clone(), &parts.method, &bytes)
             }
             Place::Blob { account, container, name } => {
                 let at = blob::At { account, container, name };
@@ -176,6 +226,10 @@ pub(crate) async fn serve(state: &Arc<State>, place: Place, request: Request<Inc
 fn allow(state: &State, place: &Place, method: &Method, query: &Params) -> Result<(), Refusal> {
     let permissions: &[char] = match (place, method.as_str()) {
         (Place::Messages { .. }, _) => &['a'],
+        (Place::Status { .. }, "GET") => &['r', 'p'],
+        (Place::Status { .. }, _) => &['p'],
+        (Place::Entities { .. }, "GET") => &['r'],
+        (Place::Entities { .. }, _) => &['a', 'u'],
         (Place::Blob { .. }, "GET" | "HEAD") => &['r'],
         (Place::Blob { .. }, "DELETE") => &['d'],
         (Place::Blob { .. }, _) => &['w', 'c'],

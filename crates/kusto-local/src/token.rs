@@ -8,6 +8,10 @@
 //! * `GET /{tenant}/v2.0/.well-known/openid-configuration` and `GET /common/discovery/instance`, which
 //!   clients built on MSAL read before they ask for a token.
 //!
+//! * `client_assertion` in place of the secret: the contents of the file `federated-token`, which whoever tests
+//!   workload identities may replace;
+//! * the two sources of a managed identity's token.
+//!
 //! A token is a JWT with the claims the real one has (`aud`, `iss`, `tid`, `appid`, `exp`, ...), signed with
 //! the server's own key (HS256; clients must treat a token as opaque, so the algorithm is no part of the
 //! protocol). The server keeps no list of tokens: they hold over a restart until they expire.
@@ -25,6 +29,9 @@ use crate::state::State;
 use crate::{limits, stamp};
 
 const PURPOSE: &str = "access-token";
+
+/// The type of a federated token.
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -97,19 +104,81 @@ fn check(state: &State, tenant: &str, form: &Params) -> Result<String, Denied> {
         );
         return deny("invalid_scope", 1_002_012, text);
     };
-    let Some(secret) = form.get("client_secret").filter(|secret| !secret.is_empty()) else {
+    prove(state, client_id, form)?;
+    Ok(audience.to_owned())
+}
+
+/// A secret, or an assertion that is the contents of the federated token's file, as it is now.
+fn prove(state: &State, client_id: &str, form: &Params) -> Result<(), Denied> {
+    let given = |name: &str| form.get(name).filter(|value| !value.is_empty());
+    if let Some(assertion) = given("client_assertion") {
+        let expected = std::fs::read(&state.federated_token_file).unwrap_or_default();
+        if given("client_assertion_type") != Some(ASSERTION)
+            || assertion.trim().as_bytes() != expected.trim_ascii()
+        {
+            let text = "Client assertion failed signature validation.";
+            return deny("invalid_client", 700_027, text);
+        }
+        return Ok(());
+    }
+    let Some(secret) = given("client_secret") else {
         let text =
             "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
         return deny("invalid_client", 7_000_218, text);
     };
-    if secret != identity.client_secret {
+    if secret != state.identity.client_secret {
         let text = format!(
             "Invalid client secret provided. Ensure the secret being sent in the request is the client secret \
              value, not the client secret ID, for a secret added to app '{client_id}'."
         );
         return deny("invalid_client", 7_000_215, text);
     }
-    Ok(audience.to_owned())
+    Ok(())
+}
+
+/// `GET /metadata/identity/oauth2/token` as the instance metadata service of a machine answers it, and
+/// `GET /msi/token` as App Service does. The system's identity and the user's with the server's client id exist.
+pub(crate) fn managed(state: &State, app_service: bool, headers: &HeaderMap, query: &Params) -> Reply {
+    let proven = if app_service {
+        web::header(headers, "x-identity-header") == state.identity.client_secret
+    } else {
+        web::header(headers, "metadata").eq_ignore_ascii_case("true")
+    };
+    if !proven {
+        let text = if app_service {
+            "X-IDENTITY-HEADER is wrong."
+        } else {
+            "Required metadata header not specified"
+        };
+        return refuse(StatusCode::BAD_REQUEST, "invalid_request", 90_014, text);
+    }
+    if query.get("client_id").is_some_and(|id| !id.eq_ignore_ascii_case(&state.identity.client_id)) {
+        return refuse(StatusCode::BAD_REQUEST, "invalid_request", 90_015, "Identity not found");
+    }
+    let Some(resource) = query.get("resource") else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            90_016,
+            "Required query variable 'resource' is missing",
+        );
+    };
+    let now = stamp::now().unix_timestamp();
+    let lifetime = state.token_lifetime.as_secs();
+    let token = sign(state, resource, now);
+    // Numbers are texts here.
+    web::json(
+        StatusCode::OK,
+        &json!({
+            "access_token": token,
+            "client_id": state.identity.client_id,
+            "expires_in": lifetime.to_string(),
+            "expires_on": now.saturating_add_unsigned(lifetime).to_string(),
+            "not_before": now.to_string(),
+            "resource": resource,
+            "token_type": "Bearer",
+        }),
+    )
 }
 
 fn grant(state: &State, audience: &str) -> Reply {

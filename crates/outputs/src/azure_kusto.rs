@@ -21,37 +21,76 @@
 //!
 //! A batch is delivered when the queue has accepted the message. Delivery is at least once: a message whose
 //! acceptance was not heard of may be posted twice. The name of the blob and the id of the message follow from
-//! the batch. Each try of a batch turns to the next container and queue, so that one that is out of order holds
-//! up nothing; when a blob was stored but the answer was not heard of, it therefore stays behind in the first
-//! container, where no message names it, while the one in the next container is ingested.
+//! the batch; with `ingest_by_tags on` the cluster is told to take each id once. Each try of a batch turns to a
+//! container and queue of the best accounts, so that one that is out of order holds up nothing; when a blob was stored
+//! but the answer was not heard of, it may stay behind in the first container, where no message names it.
 //!
-//! Nothing is dropped for a missing permission, database or table: the batch is held and tried again until
-//! somebody has put it right. What the cluster finds wrong after it has taken the message (a table that does not
+//! Nothing is dropped for a missing permission, database or table: the batch is held, with an alarm, and tried again
+//! until somebody has put it right. What the cluster finds wrong after it has taken the message (a table that does not
 //! exist, a mapping that does not fit) it reports in `.show ingestion failures`.
 //!
-//! The life of a batch, in the order of the modules: `identity` (a token for the cluster), `resources` (which
-//! containers and queues), `lines` (records to a compressed blob), `storage` (blob and message), with
-//! `message` (what the message says) and `fault` (what follows from an error).
+//! # Streaming
+//!
+//! With `streaming_ingestion_enabled on` a batch goes straight to the cluster's engine, and its rows are there within
+//! seconds. What is too large for a stream, and what comes while the cluster is too busy or does not stream into the
+//! table, is queued. A stream whose answer was lost is sent again, so its records may be there twice; this is counted.
+//!
+//! # Buffering
+//!
+//! The cluster likes blobs of hundreds of megabytes. With `buffering_enabled on` batches are compressed into a file in
+//! `buffer_dir`, and are settled when they are on disk; a file of `upload_file_size` bytes, before compression, or older
+//! than `upload_timeout`, becomes one blob. After a crash what is on disk is uploaded by the next run; a stop leaves the
+//! file that is being written to the next run as well.
+//!
+//! # Identities
+//!
+//! `auth_type` is `service_principal`, `managed_identity` (of a machine or of App Service) or `workload_identity`. All
+//! lanes share one token, which is renewed five minutes before it ends, and dropped once when it is refused.
+//!
+//! # Memory
+//!
+//! An upload holds one megabyte, the compressor and a block of text, whatever the size of the blob: 1.5 MB. The file
+//! that is being written holds the compressor, a block and a page. All of it is set aside when the output opens.
+//!
+//! # In the source
+//!
+//! The life of a batch, in the order of the modules: `options`, `identity` (a token for the cluster), `resources` (which
+//! containers and queues) with `ranking` (which of them first), `lines` (records to compressed text), `stream` or
+//! `storage` (blob and message), led by `upload`, with `message` (what the message says), `fault` (what follows from an
+//! error) and `counts` (metrics and alarms). With buffering, `spool` writes files, `journal` knows how much of them
+//! counts, and `ship` uploads them.
 
 use std::sync::Arc;
 
-use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Setup};
-use net::client::{Client, NetOptions, Settings, Tls, TrustOptions};
-use options::{Choice, Options, Period, Reader, Secret};
+use ::options::{Options as _, Reader};
+use engine::{Batch, Drive, Figure, Local, Outcome, Output, OutputDef, OutputLane, Setup};
+use net::client::{Client, Settings, Tls};
 
+mod counts;
 mod fault;
 mod identity;
+mod journal;
 mod lines;
 mod message;
+mod options;
+mod ranking;
 mod resources;
+mod ship;
+mod spool;
 mod storage;
+mod stream;
 mod transport;
 mod upload;
 
 use crate::payload::Slots;
+use counts::Counts;
 use identity::Identity;
 use lines::Lines;
+use options::KustoOptions;
+use ranking::Ranking;
 use resources::Directory;
+use spool::Spool;
+use stream::Streams;
 use upload::{Target, Uploaded};
 
 /// The `azure_kusto` output.
@@ -69,6 +108,9 @@ const CONCURRENCY: usize = 2;
 /// no memory beyond the records', because a blob is stored block by block.
 const BATCH_BYTES: usize = 16_000_000;
 
+/// The same when batches are streamed: as JSON, such a batch is well within the four megabytes of a stream.
+const STREAM_BYTES: usize = 2_000_000;
+
 /// Bytes of one block of a blob, which are set aside for each upload. A blob that is not larger is stored with
 /// one request, any other one with a request for each block and one for their list.
 const BLOB_BLOCK: usize = 1 << 20;
@@ -76,120 +118,28 @@ const BLOB_BLOCK: usize = 1 << 20;
 /// The accounts of the uploads.
 const UPLOADS: [&str; CONCURRENCY] = ["upload.0", "upload.1"];
 
-#[derive(Debug, Options)]
-#[options(check = KustoOptions::check)]
-struct KustoOptions {
-    /// How to log in. Only `service_principal` is available.
-    #[option(default = "service_principal")]
-    auth_type: AuthType,
-    /// Directory (tenant) of the application.
-    #[option(required)]
-    tenant_id: String,
-    /// Application (client) id.
-    #[option(required)]
-    client_id: String,
-    /// Secret of the application.
-    #[option(required)]
-    client_secret: Secret,
-    /// Where to log in, for other clouds than the public one; if not set, AZURE_AUTHORITY_HOST from the
-    /// environment, or else https://login.microsoftonline.com.
-    authority_host: Option<String>,
-    /// URL of the cluster's ingestion endpoint: https://ingest-NAME.REGION.kusto.windows.net.
-    #[option(required)]
-    ingestion_endpoint: String,
-    /// Database of the table.
-    #[option(required)]
-    database_name: String,
-    /// Table that takes the records.
-    #[option(required)]
-    table_name: String,
-    /// Name of a JSON ingestion mapping of the table.
-    ingestion_mapping_reference: Option<String>,
-    /// Key of a record's body.
-    #[option(default = "log")]
-    log_key: String,
-    /// Write the tag.
-    #[option(default = "on")]
-    include_tag_key: bool,
-    /// Key of the tag.
-    #[option(default = "tag")]
-    tag_key: String,
-    /// Write the time.
-    #[option(default = "on")]
-    include_time_key: bool,
-    /// Key of the time.
-    #[option(default = "timestamp")]
-    time_key: String,
-    /// Compress blobs with gzip.
-    #[option(default = "on")]
-    compression_enabled: bool,
-    /// Effort of the compression.
-    #[option(default = "6", min = "1", max = "9")]
-    compression_level: u32,
-    /// The time to connect to the ingestion endpoint.
-    #[option(default = "60")]
-    ingestion_endpoint_connect_timeout: Period,
-    /// How long containers, queues and their signatures are used before they are asked for again.
-    #[option(default = "3600", min = "1")]
-    ingestion_resources_refresh_interval: Period,
-    /// The time that one request may take: a token, the resources, a blob, a message.
-    #[option(default = "60s", min = "1s")]
-    io_timeout: Period,
-    #[option(flatten)]
-    trust: TrustOptions,
-    #[option(flatten)]
-    net: NetOptions,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]
-enum AuthType {
-    #[choice(name = "service_principal")]
-    ServicePrincipal,
-    #[choice(name = "managed_identity")]
-    ManagedIdentity,
-    #[choice(name = "workload_identity")]
-    WorkloadIdentity,
-}
-
-impl KustoOptions {
-    fn check(&self, reader: &mut Reader<'_>) {
-        if self.auth_type != AuthType::ServicePrincipal {
-            let hint = "use service_principal with tenant_id, client_id and client_secret".to_owned();
-            reader.refuse("auth_type", "this auth_type is not available yet", Some(hint));
-        }
-        if let Err(what) = endpoint(&self.ingestion_endpoint) {
-            reader.refuse("ingestion_endpoint", what, None);
-        }
-    }
-}
-
-/// The endpoint without a slash at its end. Tokens go there, so only this machine may be spoken to in clear.
-fn endpoint(text: &str) -> Result<String, String> {
-    let uri: http::Uri = text.parse().map_err(|_| "this is no URL".to_owned())?;
-    let host = uri.host().unwrap_or_default();
-    let local = ["localhost", "127.0.0.1", "[::1]"].contains(&host);
-    match uri.scheme_str() {
-        _ if host.is_empty() => Err("this is no URL".to_owned()),
-        Some("https") => Ok(text.trim_end_matches('/').to_owned()),
-        Some("http") if local => Ok(text.trim_end_matches('/').to_owned()),
-        _ => Err("the URL must start with https://".to_owned()),
-    }
-}
-
 /// What all lanes share.
 struct Kusto {
+    /// The instance, for log lines.
+    name: String,
     slots: Slots,
     lines: Lines,
     directory: Directory,
+    ranking: Ranking,
     target: Target,
     uploaded: Uploaded,
-    /// Of the clients that carry blobs and messages, one per lane.
+    counts: Arc<Counts>,
+    /// With streaming.
+    streams: Option<Streams>,
+    /// With buffering.
+    spool: Option<Spool>,
+    /// Of the clients that carry blobs, messages and streams, one per lane.
     settings: Settings,
 }
 
 fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
     let options = KustoOptions::read(reader)?;
-    let endpoint = endpoint(&options.ingestion_endpoint).ok()?;
+    let endpoint = options::endpoint(&options.ingestion_endpoint).ok()?;
     let tls = Tls::trusting(&options.trust)
         .map_err(|refused| reader.refuse(refused.option, refused.what, None))
         .ok()?;
@@ -206,15 +156,36 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
     let identity = Identity::new(&setup.name, &options, &endpoint, control.clone())
         .map_err(|refused| reader.refuse(refused.option, refused.what, None))
         .ok()?;
+    let (identity, counts) = (Arc::new(identity), Arc::new(Counts::default()));
     let lines = Lines::new(&options, setup.escape_unicode);
-    let slots = Slots::open(&UPLOADS, BLOB_BLOCK, lines.gzip(), setup, reader)?;
+    let buffering = options.buffer.buffering_enabled;
+    // A file is compressed already, and files are uploaded one after the other.
+    let slots = match buffering {
+        true => Slots::open(&UPLOADS[..1], BLOB_BLOCK, None, setup, reader)?,
+        false => Slots::open(&UPLOADS, BLOB_BLOCK, lines.gzip(), setup, reader)?,
+    };
+    let spool = match buffering {
+        true => Some(Spool::open(&options.buffer, &lines, Arc::clone(&counts), setup, reader)?),
+        false => None,
+    };
+    let streams = options
+        .streaming_ingestion_enabled
+        .then(|| Streams::new(&setup.name, &options, Arc::clone(&identity), Arc::clone(&counts)))
+        .transpose()
+        .map_err(|what| reader.refuse("engine_endpoint", what, None))
+        .ok()?;
     let interval = options.ingestion_resources_refresh_interval.0;
     Some(Arc::new(Kusto {
+        name: setup.name.clone(),
         slots,
         lines,
-        directory: Directory::new(&setup.name, endpoint, control, identity, interval),
+        directory: Directory::new(&setup.name, endpoint, control, identity, interval, Arc::clone(&counts)),
+        ranking: Ranking::default(),
         target: Target::new(&options),
         uploaded: Uploaded::default(),
+        counts,
+        streams,
+        spool,
         settings,
     }))
 }
@@ -222,74 +193,51 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
 impl Output for Kusto {
     fn drive(&self) -> Drive {
         // A lane, because compressing sixteen megabytes takes some tenths of a second of the core thread.
-        Drive { lanes: 1, concurrency: CONCURRENCY, batch_bytes: BATCH_BYTES, batch_chunks: 1024 }
+        let concurrency = if self.spool.is_some() { 1 } else { CONCURRENCY };
+        let batch_bytes = if self.streams.is_some() { STREAM_BYTES } else { BATCH_BYTES };
+        Drive { lanes: 1, concurrency, batch_bytes, batch_chunks: 1024 }
+    }
+
+    fn start(&self) -> Result<(), String> {
+        self.spool.as_ref().map_or(Ok(()), Spool::start)
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        self.counts.figures()
     }
 
     fn lane(self: Arc<Self>) -> Box<dyn OutputLane> {
         let client = Client::new(self.settings.clone());
-        Box::new(Lane { kusto: self, client })
+        let shipping = self.spool.is_some().then(|| {
+            let shipping = ship::run(Arc::clone(&self), client.clone());
+            Shipping(tokio::task::spawn_local(shipping))
+        });
+        Box::new(Lane { kusto: self, client, _shipping: shipping })
     }
 }
 
 struct Lane {
     kusto: Arc<Kusto>,
     client: Client,
+    _shipping: Option<Shipping>,
+}
+
+/// The task that uploads buffer files, which ends with the lane.
+struct Shipping(tokio::task::JoinHandle<()>);
+
+impl Drop for Shipping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl OutputLane for Lane {
     fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome> {
         Box::pin(async {
-            match upload::deliver(&self.kusto, &self.client, batch).await {
-                Ok(()) => Outcome::Done,
-                Err(outcome) => outcome,
+            match &self.kusto.spool {
+                Some(spool) => spool.append(&self.kusto.lines, batch).await,
+                None => upload::deliver(&self.kusto, &self.client, batch).await,
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NEEDED: [(&str, &str); 6] = [
-        ("tenant_id", "t"),
-        ("client_id", "c"),
-        ("client_secret", "s3cret"),
-        ("ingestion_endpoint", "https://ingest-x.kusto.windows.net/"),
-        ("database_name", "d"),
-        ("table_name", "t"),
-    ];
-
-    fn read(pairs: &[(&str, &str)]) -> Result<KustoOptions, String> {
-        KustoOptions::from_pairs(&[&NEEDED, pairs].concat()).map_err(|problems| problems.to_string())
-    }
-
-    #[test]
-    fn defaults_are_those_of_fluent_bit() {
-        let options = read(&[]).unwrap();
-        assert_eq!((&*options.log_key, &*options.tag_key, &*options.time_key), ("log", "tag", "timestamp"));
-        assert!(options.include_tag_key && options.include_time_key && options.compression_enabled);
-        assert_eq!(options.io_timeout.0.as_secs(), 60);
-        assert_eq!(options.ingestion_resources_refresh_interval.0.as_secs(), 3600);
-        assert!(!format!("{options:?}").contains("s3cret"));
-    }
-
-    #[test]
-    fn an_identity_that_is_not_available_is_refused_by_name() {
-        let refused = read(&[("auth_type", "managed_identity")]).unwrap_err();
-        assert!(refused.contains("this auth_type is not available yet"), "{refused}");
-    }
-
-    #[test]
-    fn tokens_travel_in_clear_only_within_the_machine() {
-        for (url, expected) in [
-            ("https://x.example", Ok("https://x.example".to_owned())),
-            ("http://127.0.0.1:8080/", Ok("http://127.0.0.1:8080".to_owned())),
-            ("http://x.example", Err("the URL must start with https://".to_owned())),
-            ("x.example", Err("the URL must start with https://".to_owned())),
-            ("not a url", Err("this is no URL".to_owned())),
-        ] {
-            assert_eq!(endpoint(url), expected, "{url}");
-        }
     }
 }

@@ -86,6 +86,16 @@ impl Drop for Slot<'_> {
 }
 
 impl Slot<'_> {
+    /// A buffer of the slot's pages with the first of them, for which it waits so long.
+    pub(crate) async fn buffer(&self, patience: Duration) -> Result<Buf, Full> {
+        first_page(&self.account, patience).await
+    }
+
+    /// The pages of one block.
+    pub(crate) fn pages(&self) -> usize {
+        self.slots.pages
+    }
+
     /// Begins to write a batch, in blocks as large as the slot has room for.
     pub(crate) fn encoder<'b, F: Form>(
         &self,
@@ -150,10 +160,7 @@ impl<F: Form> Encoder<'_, F> {
         if self.complete {
             return Ok(None);
         }
-        let mut out = Buf::new(&self.account);
-        let page = self.account.lease(self.account.page_size());
-        let page = tokio::time::timeout(patience, page).await.map_err(|_elapsed| Full)?;
-        out.grow_with(page?);
+        let mut out = first_page(&self.account, patience).await?;
         while let Stop::Turn = self.fill(&mut out)? {
             tokio::task::yield_now().await;
         }
@@ -185,6 +192,14 @@ impl<F: Form> Encoder<'_, F> {
         self.complete = ended.is_ok();
         Ok(Stop::Block)
     }
+}
+
+async fn first_page(account: &Account, patience: Duration) -> Result<Buf, Full> {
+    let mut out = Buf::new(account);
+    let page = account.lease(account.page_size());
+    let page = tokio::time::timeout(patience, page).await.map_err(|_elapsed| Full)?;
+    out.grow_with(page?);
+    Ok(out)
 }
 
 /// Copies what fits into `most` bytes of pages; `text` shrinks by it.

@@ -12,8 +12,9 @@ use flate2::bufread::GzDecoder;
 
 /// Reads the uncompressed bytes of all members of `R`.
 pub(crate) struct Gunzip<R> {
-    /// None only after an error, which is final.
+    /// None after an error and after the end, which are final.
     decoder: Option<GzDecoder<R>>,
+    ended: bool,
     members: Rc<Cell<u64>>,
 }
 
@@ -21,13 +22,14 @@ impl<R: BufRead> Gunzip<R> {
     /// Starts at the first member; `members` shows how many were begun.
     pub(crate) fn new(reader: R, members: Rc<Cell<u64>>) -> Self {
         members.set(1);
-        Self { decoder: Some(GzDecoder::new(reader)), members }
+        Self { decoder: Some(GzDecoder::new(reader)), ended: false, members }
     }
 }
 
 impl<R: BufRead> Read for Gunzip<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
+        // Who reads lines asks again behind the end of the last one.
+        if buf.is_empty() || self.ended {
             return Ok(0);
         }
         loop {
@@ -41,7 +43,7 @@ impl<R: BufRead> Read for Gunzip<R> {
             }
             let mut reader = decoder.into_inner();
             if reader.fill_buf()?.is_empty() {
-                self.decoder = Some(GzDecoder::new(reader));
+                self.ended = true;
                 return Ok(0);
             }
             self.members.set(self.members.get() + 1);
@@ -74,6 +76,15 @@ mod tests {
         assert_eq!((text.unwrap().as_str(), members), ("one", 1));
         let (text, members) = gunzip(&[gzip("one"), gzip(""), gzip("two")].concat());
         assert_eq!((text.unwrap().as_str(), members), ("onetwo", 3));
+    }
+
+    #[test]
+    fn the_end_stays_the_end_however_often_it_is_asked_for() {
+        let text = gzip("one");
+        let mut reader = Gunzip::new(text.as_slice(), Rc::default());
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!((read.as_str(), reader.read(&mut [0; 8]).unwrap()), ("one", 0));
     }
 
     #[test]

@@ -1,80 +1,112 @@
-//! The worker: takes the messages of all queues one after the other, in the order they came.
+//! The worker: takes the messages of all queues in the order they came, and ingests them batch by batch.
 //!
-//! The real service waits for its batching policy (five minutes by default) before it ingests; this one
-//! ingests at once, message by message, since a person or a test is waiting. A failed ingestion is final, and
-//! its blob stays for inspection. Error codes are those of "Ingestion error codes in Azure Data Explorer".
+//! Unless a batching policy says otherwise it ingests at once, message by message, since a person or a test is
+//! waiting; the real service waits for five minutes. A failed ingestion is final, and its blob stays for
+//! inspection. Error codes are those of "Ingestion error codes in Azure Data Explorer".
 
 use std::cell::Cell;
-use std::fs::File;
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use percent_encoding::percent_decode_str;
-
+use super::batch::{Arrived, Batches};
 use super::gunzip::Gunzip;
-use super::message::{self, Findings, Message};
+use super::mapping;
+use super::message::{self, Findings, Message, Properties};
 use super::record::{Record, Status};
-use super::rows::{self, Counted, Format, RowWriter};
-use super::table::Table;
-use crate::http::Params;
-use crate::sas::{self, Service, Target};
+use super::rows::{self, Complaints, Counted, Format, Reading, RowWriter};
+use super::source::Source;
+use super::status;
+use super::table::{Origin, Table};
 use crate::state::State;
-use crate::storage::blob::At;
 use crate::storage::queue::Pending;
 use crate::{limits, mgmt, stamp};
 
 const BUFFER: usize = 64 << 10;
 
-/// Why a message was not ingested.
-struct Rejected {
-    code: &'static str,
-    details: String,
+/// Why rows were not ingested.
+pub(crate) struct Rejected {
+    pub(crate) code: &'static str,
+    pub(crate) details: String,
 }
 
-fn reject<T>(code: &'static str, details: impl Into<String>) -> Result<T, Rejected> {
-    Err(Rejected { code, details: details.into() })
-}
-
-/// Where a message's blob is.
-struct Source {
-    account: String,
-    container: String,
-    blob: String,
-}
-
-impl Source {
-    fn at(&self) -> At<'_> {
-        At { account: &self.account, container: &self.container, name: &self.blob }
+impl Rejected {
+    pub(crate) fn new(code: &'static str, details: impl Into<String>) -> Self {
+        Self { code, details: details.into() }
     }
+}
+
+/// The same as a result.
+pub(crate) fn reject<T>(code: &'static str, details: impl Into<String>) -> Result<T, Rejected> {
+    Err(Rejected::new(code, details))
 }
 
 /// Ingests until the task is dropped.
 pub(crate) async fn run(state: Arc<State>) {
+    let mut batches = Batches::default();
     loop {
-        let state = Arc::clone(&state);
-        let sequence = state.queues.next().await;
-        // Decompressing and writing would hold up the one thread which serves the clients.
-        let done = tokio::task::spawn_blocking(move || ingest(&state, sequence)).await;
-        if let Err(error) = done {
-            eprintln!("kusto-local: an ingestion failed: {error}");
+        let due = batches.next().map(tokio::time::Instant::from_std);
+        let sealed = tokio::select! {
+            sequence = state.queues.next() => take(&state, &mut batches, sequence).into_iter().collect(),
+            () = until(due) => batches.due(Instant::now()),
+        };
+        for sequences in sealed {
+            let state = Arc::clone(&state);
+            // Decompressing and writing would hold up the one thread which serves the clients.
+            let done = tokio::task::spawn_blocking(move || ingest(&state, &sequences)).await;
+            if let Err(error) = done {
+                eprintln!("kusto-local: an ingestion failed: {error}");
+            }
         }
     }
 }
 
-fn ingest(state: &State, sequence: u64) {
-    let outcome = state.queues.load(sequence).and_then(|pending| {
-        if !is_replayed(state, &pending) {
-            let (record, delete) = attempt(state, &pending);
-            state.records.add(record)?;
-            if let Some(source) = delete {
-                state.blobs.delete(source.at())?;
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Puts a message into its batch; the batch when that is complete. What is no message is ingested alone, to
+/// fail there.
+fn take(state: &State, batches: &mut Batches, sequence: u64) -> Option<Vec<u64>> {
+    let pending = state.queues.load(sequence).ok();
+    let message = pending.and_then(|pending| message::parse(&pending.text, &mut Findings::default()).ok());
+    let Some(message) = message else { return Some(vec![sequence]) };
+    let policy = state.tables.get(&message.table_name).and_then(|table| table.committed().batching);
+    let arrived = Arrived {
+        sequence,
+        key: message.batch_key(),
+        bytes: message.raw_data_size,
+        flush: message.flush_immediately == Some(true),
+    };
+    batches.add(arrived, policy.unwrap_or(state.batching), Instant::now())
+}
+
+fn ingest(state: &State, sequences: &[u64]) {
+    let mut seen = HashSet::new();
+    for sequence in sequences {
+        let outcome = state.queues.load(*sequence).and_then(|pending| {
+            if !is_replayed(state, &pending) {
+                let (record, delete) = attempt(state, &pending, &mut seen);
+                let message = message::parse(&pending.text, &mut Findings::default());
+                if let Ok(message) = message {
+                    status::tell(state, &message, &record);
+                }
+                state.records.add(record)?;
+                if let Some(source) = delete {
+                    source.delete(state)?;
+                }
             }
+            state.queues.done(pending.sequence)
+        });
+        if let Err(error) = outcome {
+            eprintln!("kusto-local: {error}");
         }
-        state.queues.done(pending.sequence)
-    });
-    if let Err(error) = outcome {
-        eprintln!("kusto-local: {error}");
     }
 }
 
@@ -82,16 +114,22 @@ fn ingest(state: &State, sequence: u64) {
 fn is_replayed(state: &State, pending: &Pending) -> bool {
     let Ok(message) = message::parse(&pending.text, &mut Findings::default()) else { return false };
     let table = state.tables.get(&message.table_name);
-    table.is_some_and(|table| table.committed().last_message >= pending.sequence)
+    table.is_some_and(|table| table.committed().has_message(pending.sequence))
 }
 
 /// One message; the record of it, and the blob to delete.
-fn attempt(state: &State, pending: &Pending) -> (Record, Option<Source>) {
+fn attempt(state: &State, pending: &Pending, seen: &mut HashSet<String>) -> (Record, Option<Source>) {
     let mut findings = Findings::default();
     let mut record = blank(pending);
     let outcome = message::parse(&pending.text, &mut findings)
         .or_else(|details| reject("General_BadRequest", details))
-        .and_then(|message| ingest_message(state, pending, &message, &mut findings, &mut record));
+        .and_then(|message| {
+            if !seen.insert(message.blob_path.clone()) {
+                let details = "The blob is in this batch already.";
+                return reject("BlobAlreadyReceived_BlobAlreadyFoundInBatch", details);
+            }
+            ingest_message(state, pending, &message, &mut findings, &mut record)
+        });
     record.at = stamp::ticks(stamp::now());
     record.trailing_nul = findings.trailing_nul;
     record.complaints = findings.complaints.texts;
@@ -127,6 +165,7 @@ fn blank(pending: &Pending) -> Record {
         gzip_members: 0,
         rows: 0,
         trailing_nul: false,
+        message: message::shown(&pending.text),
         complaints: Vec::new(),
         more_complaints: 0,
     }
@@ -145,17 +184,35 @@ fn ingest_message(
     record.table = Some(message.table_name.clone());
     record.format.clone_from(&properties.format);
     record.raw_data_size = message.raw_data_size;
-    let source = locate(state, &message.blob_path, findings, record)?;
+    let source = Source::locate(state, &message.blob_path, findings)?;
+    record.blob = Some(source.path());
     let table = authorize(state, message)?;
-    let format = format_of(message)?;
-    let file = match state.blobs.read(source.at()) {
-        Ok(Some(file)) => file,
-        Ok(None) => return reject("Download_SourceNotFound", "The blob does not exist."),
-        Err(error) => return reject("Download_UnknownError", error.to_string()),
-    };
+    let bad_request = |details| Rejected::new("General_BadRequest", details);
+    let origin = Origin { message: Some(pending.sequence), tags: properties.tags().map_err(bad_request)? };
+    let unless = properties.unless_tagged().map_err(bad_request)?;
+    let committed = table.committed();
+    let delete = message.retain_blob_on_success != Some(true);
+    if unless.iter().any(|value| committed.has_tag(&format!("ingest-by:{value}"))) {
+        record.status = Status::Skipped;
+        record.details = Some("The table has an extent with this ingest-by tag.".to_owned());
+        return Ok(delete.then_some(source));
+    }
+    let reading = reading_of(properties, &table)?;
+    let file = source.open(state)?;
     record.blob_bytes = file.metadata().map_or(0, |metadata| metadata.len());
-    let sequence = pending.sequence;
-    load(&table, format, (file, &source.blob), sequence, findings, record)?;
+    if record.blob_bytes == 0 {
+        return reject("BadRequest_EmptyBlob", "The blob is empty.");
+    }
+    let path = source.path();
+    if path.ends_with(".zip") {
+        return reject("BadFormat", "zip is not supported by kusto-local; use gzip.");
+    }
+    let mut load =
+        Load { table: &table, reading, gzip: path.ends_with(".gz"), origin, measured: Measured::default() };
+    let loaded = load.run(BufReader::with_capacity(BUFFER, file), &mut findings.complaints);
+    record.uncompressed_bytes = load.measured.bytes;
+    record.gzip_members = load.measured.members;
+    record.rows = loaded?;
     if let Some(size) = message.raw_data_size
         && size != record.uncompressed_bytes
     {
@@ -167,40 +224,10 @@ fn ingest_message(
     if record.gzip_members > 1 {
         findings.complaints.push(format!("the gzip has {} members", record.gzip_members));
     }
-    Ok((message.retain_blob_on_success != Some(true)).then_some(source))
+    Ok(delete.then_some(source))
 }
 
-/// Finds the blob a URL names, and checks the signature in the URL.
-fn locate(
-    state: &State,
-    url: &str,
-    findings: &mut Findings,
-    record: &mut Record,
-) -> Result<Source, Rejected> {
-    let malformed =
-        || Rejected { code: "Download_SourceNotFound", details: "BlobPath is no blob URL.".to_owned() };
-    let (_, rest) = url.split_once("://").ok_or_else(malformed)?;
-    let (authority, path) = rest.split_once('/').ok_or_else(malformed)?;
-    // The port is not compared: a message posted before a restart names the one of that time.
-    if !["localhost", "127.0.0.1", "[::1]"].iter().any(|host| authority.starts_with(host)) {
-        findings.complaints.push(format!("BlobPath names the host {authority}, which is not this server"));
-    }
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let mut parts = path.splitn(3, '/').map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned());
-    let (Some(account), Some(container), Some(blob)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(malformed());
-    };
-    record.blob = Some(format!("{account}/{container}/{blob}"));
-    let target = Target { service: Service::Blob, account: &account, name: &container };
-    let params = Params::parse(query.as_bytes());
-    if let Err(refused) = sas::check(&state.signer, target, &params, &['r'], stamp::now()) {
-        findings.complaints.push(format!("the signature of BlobPath grants nothing: {}", refused.detail()));
-        return reject("Download_Forbidden", refused.detail());
-    }
-    Ok(Source { account, container, blob })
-}
-
-/// Checks the identity token, the database and the table.
+/// Checks the identity token, the permission, the database and the table.
 fn authorize(state: &State, message: &Message) -> Result<Arc<Table>, Rejected> {
     let context = message.additional_properties.authorization_context.as_deref();
     if let Err(details) = mgmt::check_identity_token(state, context.unwrap_or_default()) {
@@ -212,73 +239,94 @@ fn authorize(state: &State, message: &Message) -> Result<Arc<Table>, Rejected> {
             format!("Database '{}' not found.", message.database_name),
         );
     }
+    if !state.permitted.load(Ordering::Relaxed) {
+        return reject("BadRequest_TableAccessDenied", "The principal is not an ingestor.");
+    }
     let table = state.tables.get(&message.table_name);
     let details = || format!("Table '{}' not found.", message.table_name);
     table.ok_or_else(|| Rejected { code: "BadRequest_TableNotExist", details: details() })
 }
 
-fn format_of(message: &Message) -> Result<Format, Rejected> {
-    let properties = &message.additional_properties;
-    if let Some(name) = &properties.ingestion_mapping_reference {
-        let details = format!("Mapping reference '{name}' was not found: kusto-local has no mappings.");
-        return reject("BadRequest_MappingReferenceWasNotFound", details);
-    }
-    if properties.ingestion_mapping.is_some() {
-        return reject("BadRequest_InvalidMapping", "kusto-local supports no inline mappings.");
-    }
+fn reading_of(properties: &Properties, table: &Table) -> Result<Reading, Rejected> {
     // The service's default is csv.
     let name = properties.format.as_deref().unwrap_or("csv");
-    let details = || format!("Format '{name}' is not supported by kusto-local; use json or multijson.");
-    Format::parse(name).ok_or_else(|| Rejected { code: "BadRequest_FormatNotSupported", details: details() })
+    let details = || format!("Format '{name}' is not supported by kusto-local; use csv, json or multijson.");
+    let format = Format::parse(name)
+        .ok_or_else(|| Rejected { code: "BadRequest_FormatNotSupported", details: details() })?;
+    let inline = properties.ingestion_mapping.as_deref().filter(|text| !text.is_empty());
+    let mapping = match (inline, &properties.ingestion_mapping_reference) {
+        (Some(text), _) => Some(text.to_owned()),
+        (None, Some(name)) if !name.is_empty() => Some(referenced(table, format, name)?),
+        _ => None,
+    };
+    let mapping = mapping.map(|text| mapping::parse(&text, format.is_json(), &table.columns)).transpose();
+    let mapping = mapping.map_err(|details| Rejected { code: "BadRequest_InvalidMapping", details })?;
+    Ok(Reading { format, mapping, skip_first: properties.skips_first() })
 }
 
-/// Reads the blob into the table. Whether it is compressed is decided by its name's suffix.
-fn load(
-    table: &Table,
-    format: Format,
-    (file, name): (File, &str),
-    sequence: u64,
-    findings: &mut Findings,
-    record: &mut Record,
-) -> Result<(), Rejected> {
-    if record.blob_bytes == 0 {
-        return reject("BadRequest_EmptyBlob", "The blob is empty.");
-    }
-    if name.ends_with(".zip") {
-        return reject("BadFormat", "zip is not supported by kusto-local; use gzip.");
-    }
-    let (members, bytes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    let raw = BufReader::with_capacity(BUFFER, file);
-    let plain: Box<dyn Read> =
-        if name.ends_with(".gz") { Box::new(Gunzip::new(raw, Rc::clone(&members))) } else { Box::new(raw) };
-    let counted = Counted { inner: plain, bytes: Rc::clone(&bytes), limit: limits::INGEST_BYTES };
-    let mut input = BufReader::with_capacity(BUFFER, counted);
+/// The text of the mapping of this name.
+pub(crate) fn referenced(table: &Table, format: Format, name: &str) -> Result<String, Rejected> {
+    let found = table.committed().mapping(format.is_json(), name).map(|mapping| mapping.text.clone());
+    found.ok_or_else(|| {
+        let details = format!("Mapping reference '{name}' was not found.");
+        Rejected { code: "BadRequest_MappingReferenceWasNotFound", details }
+    })
+}
 
-    let internal =
-        |error: std::io::Error| Rejected { code: "General_InternalServerError", details: error.to_string() };
-    let mut append = table.append().map_err(internal)?;
-    let columns = &table.columns;
-    let mut writer =
-        RowWriter { columns, out: &mut append.out, rows: 0, complaints: &mut findings.complaints };
-    let copied = skip_byte_order_mark(&mut input).and_then(|()| rows::copy(format, input, &mut writer));
-    let rows = writer.rows;
-    record.uncompressed_bytes = bytes.get();
-    record.gzip_members = members.get();
-    match copied {
-        Err(details) if bytes.get() > limits::INGEST_BYTES => {
-            return reject("BadRequest_FileTooLarge", details);
+/// What was found while rows were read.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Measured {
+    /// Uncompressed.
+    pub(crate) bytes: u64,
+    pub(crate) members: u64,
+}
+
+/// Records on their way into a table.
+pub(crate) struct Load<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) reading: Reading,
+    pub(crate) gzip: bool,
+    pub(crate) origin: Origin,
+    pub(crate) measured: Measured,
+}
+
+impl Load<'_> {
+    /// Reads all records of `raw` into the table: either all rows are committed or none.
+    pub(crate) fn run(
+        &mut self,
+        raw: impl BufRead + 'static,
+        complaints: &mut Complaints,
+    ) -> Result<u64, Rejected> {
+        let (members, bytes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let plain: Box<dyn Read> =
+            if self.gzip { Box::new(Gunzip::new(raw, Rc::clone(&members))) } else { Box::new(raw) };
+        let counted = Counted { inner: plain, bytes: Rc::clone(&bytes), limit: limits::INGEST_BYTES };
+        let mut input = BufReader::with_capacity(BUFFER, counted);
+        let internal =
+            |error: std::io::Error| Rejected::new("General_InternalServerError", error.to_string());
+        let mut append = self.table.append().map_err(internal)?;
+        let columns = &self.table.columns;
+        let mapping = self.reading.mapping.as_deref();
+        let mut writer = RowWriter { columns, mapping, out: &mut append.out, rows: 0, complaints };
+        let copied =
+            skip_byte_order_mark(&mut input).and_then(|()| rows::copy(&self.reading, input, &mut writer));
+        let rows = writer.rows;
+        self.measured = Measured { bytes: bytes.get(), members: members.get() };
+        match copied {
+            Err(details) if bytes.get() > limits::INGEST_BYTES => {
+                return reject("BadRequest_FileTooLarge", details);
+            }
+            Err(details) => return reject("BadFormat", details),
+            Ok(()) if rows == 0 => {
+                return reject("BadRequest_NoRecordsOrWrongFormat", "The data has no records of its format.");
+            }
+            Ok(()) => {}
         }
-        Err(details) => return reject("BadFormat", details),
-        Ok(()) if rows == 0 => {
-            return reject("BadRequest_NoRecordsOrWrongFormat", "The blob has no records of its format.");
+        if !append.commit(rows, std::mem::take(&mut self.origin)).map_err(internal)? {
+            return reject("BadRequest_TableNotExist", "The table was dropped.");
         }
-        Ok(()) => {}
+        Ok(rows)
     }
-    if !append.commit(rows, sequence).map_err(internal)? {
-        return reject("BadRequest_TableNotExist", "The table was dropped.");
-    }
-    record.rows = rows;
-    Ok(())
 }
 
 /// A UTF-8 byte order mark is allowed in front of text formats.

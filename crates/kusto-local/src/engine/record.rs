@@ -18,6 +18,8 @@ const LINE_BYTES: u64 = 1 << 20;
 pub(crate) enum Status {
     Succeeded,
     Failed,
+    /// The table has its tag already.
+    Skipped,
 }
 
 /// One ingestion.
@@ -49,6 +51,9 @@ pub(crate) struct Record {
     pub(crate) rows: u64,
     /// A NUL byte stood behind the message's JSON.
     pub(crate) trailing_nul: bool,
+    /// The message itself, without signature and identity token.
+    #[serde(default)]
+    pub(crate) message: Option<serde_json::Value>,
     /// What a client should not have sent, in words.
     pub(crate) complaints: Vec<String>,
     /// Complaints beyond the kept ones.
@@ -60,6 +65,7 @@ pub(crate) struct Record {
 pub(crate) struct Totals {
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
+    pub(crate) skipped: u64,
     /// Ingestions with at least one complaint.
     pub(crate) with_complaints: u64,
 }
@@ -95,6 +101,7 @@ impl Records {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match record.status {
             Status::Succeeded => inner.totals.succeeded += 1,
+            Status::Skipped => inner.totals.skipped += 1,
             Status::Failed => inner.totals.failed += 1,
         }
         inner.totals.with_complaints += u64::from(!record.complaints.is_empty());
@@ -117,6 +124,18 @@ impl Records {
     pub(crate) fn to_json(&self) -> String {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         serde_json::to_string(&inner.ring).unwrap_or_default()
+    }
+
+    /// The records of failures in memory, the last one last.
+    pub(crate) fn failures(&self) -> Vec<Record> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.ring.iter().filter(|record| record.status == Status::Failed).cloned().collect()
+    }
+
+    /// The last records, newest first.
+    pub(crate) fn latest(&self, count: usize) -> Vec<Record> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.ring.iter().rev().take(count).cloned().collect()
     }
 
     /// Totals since the start of the process.

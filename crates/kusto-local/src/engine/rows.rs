@@ -4,20 +4,24 @@
 //!
 //! * `json` - one object per line. The service skips lines which are no JSON object without a word; they are
 //!   skipped here too, and counted, since an agent under test should send none.
+//! * `csv` - RFC 4180; in a `dynamic` column what is no JSON is a string.
 //! * `multijson` - objects separated by white space, or arrays of them; one byte out of place and nothing of
 //!   the blob is ingested.
 //!
-//! Without a mapping a member of the object goes to the column of exactly its name. A row is stored as a JSON
+//! Without a mapping a member of the object goes to the column of exactly its name, a field to the column of its
+//! place. A row is stored as a JSON
 //! array in the order of the columns. Only one record is in memory.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::schema::Column;
+use super::mapping::{Element, Source, Step};
+use super::schema::{Column, ColumnType};
 use super::value;
 use crate::limits;
 
@@ -26,6 +30,7 @@ use crate::limits;
 pub(crate) enum Format {
     Json,
     MultiJson,
+    Csv,
 }
 
 impl Format {
@@ -33,10 +38,26 @@ impl Format {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "json" => Some(Self::Json),
-            "multijson" => Some(Self::MultiJson),
+            "multijson" | "singlejson" => Some(Self::MultiJson),
+            "csv" => Some(Self::Csv),
             _ => None,
         }
     }
+
+    /// Whether its mappings are for JSON.
+    pub(crate) fn is_json(self) -> bool {
+        self != Self::Csv
+    }
+}
+
+/// How the records of a blob are to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) format: Format,
+    /// Without one, members go to the columns of their names, fields to the columns in their order.
+    pub(crate) mapping: Option<Vec<Element>>,
+    /// The first record is a heading.
+    pub(crate) skip_first: bool,
 }
 
 /// Findings about records, kept to a bounded number.
@@ -57,6 +78,7 @@ impl Complaints {
 /// Writes rows; counts them and what was wrong with their values.
 pub(crate) struct RowWriter<'a, W> {
     pub(crate) columns: &'a [Column],
+    pub(crate) mapping: Option<&'a [Element]>,
     pub(crate) out: W,
     pub(crate) rows: u64,
     pub(crate) complaints: &'a mut Complaints,
@@ -64,14 +86,65 @@ pub(crate) struct RowWriter<'a, W> {
 
 /// Reads all records of `input` into `writer`. The text of an error is for the ingestion record.
 pub(crate) fn copy(
-    format: Format,
-    input: impl BufRead,
+    reading: &Reading,
+    mut input: impl BufRead,
     writer: &mut RowWriter<'_, impl Write>,
 ) -> Result<(), String> {
-    match format {
+    if reading.skip_first && reading.format == Format::Json {
+        input.skip_until(b'\n').map_err(|error| error.to_string())?;
+    }
+    match reading.format {
         Format::Json => copy_lines(input, writer),
         Format::MultiJson => copy_values(input, writer),
+        Format::Csv => copy_fields(input, reading.skip_first, writer),
     }
+}
+
+fn copy_fields(
+    input: impl BufRead,
+    skip_first: bool,
+    writer: &mut RowWriter<'_, impl Write>,
+) -> Result<(), String> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(skip_first).flexible(true).from_reader(input);
+    let mut record = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut record).map_err(|error| error.to_string())? {
+        let field = |at: usize| record.get(at).map(String::from_utf8_lossy);
+        let values: Vec<Option<Cow<'_, str>>> = match writer.mapping {
+            None => (0..writer.columns.len()).map(field).collect(),
+            Some(elements) => {
+                let mut values = vec![None; writer.columns.len()];
+                for element in elements {
+                    values[element.column] = match &element.source {
+                        Source::Ordinal(at) => field(*at),
+                        Source::Constant(text) => serde_json::from_str(text).ok().map(Cow::Owned),
+                        Source::Path(_) => None,
+                    };
+                }
+                values
+            }
+        };
+        let values: Vec<Option<Box<RawValue>>> = writer
+            .columns
+            .iter()
+            .zip(values)
+            .map(|(column, value)| value.and_then(|value| json_of(column.kind, &value)))
+            .collect();
+        writer.write(&values).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// A field as the JSON that [`value::store`] reads. An empty one is missing.
+fn json_of(kind: ColumnType, field: &str) -> Option<Box<RawValue>> {
+    if field.is_empty() {
+        return None;
+    }
+    if kind == ColumnType::Dynamic
+        && let Ok(value) = RawValue::from_string(field.to_owned())
+    {
+        return Some(value);
+    }
+    serde_json::value::to_raw_value(field).ok()
 }
 
 fn copy_lines(mut input: impl BufRead, writer: &mut RowWriter<'_, impl Write>) -> Result<(), String> {
@@ -95,7 +168,13 @@ fn copy_lines(mut input: impl BufRead, writer: &mut RowWriter<'_, impl Write>) -
         }
         // A line counts only when nothing is behind its object, so its row waits here until then.
         let complaints = &mut *writer.complaints;
-        let mut one = RowWriter { columns: writer.columns, out: &mut row, rows: writer.rows, complaints };
+        let mut one = RowWriter {
+            columns: writer.columns,
+            mapping: writer.mapping,
+            out: &mut row,
+            rows: writer.rows,
+            complaints,
+        };
         let mut parser = serde_json::Deserializer::from_str(&text);
         match (RowSeed { writer: &mut one, nested: true })
             .deserialize(&mut parser)
@@ -158,6 +237,14 @@ impl<'de, W: Write> Visitor<'de> for RowSeed<'_, '_, W> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if let Some(elements) = self.writer.mapping {
+            let mut members = Vec::new();
+            while let Some(member) = map.next_entry::<String, Box<RawValue>>()? {
+                members.push(member);
+            }
+            let values = mapped(elements, &members, self.writer.columns.len());
+            return self.writer.write(&values).map_err(A::Error::custom);
+        }
         let columns = self.writer.columns;
         let mut values: Vec<Option<Box<RawValue>>> = vec![None; columns.len()];
         while let Some(name) = map.next_key::<String>()? {
@@ -170,6 +257,62 @@ impl<'de, W: Write> Visitor<'de> for RowSeed<'_, '_, W> {
         }
         self.writer.write(&values).map_err(A::Error::custom)
     }
+}
+
+/// The columns' values out of a record's members.
+fn mapped(
+    elements: &[Element],
+    members: &[(String, Box<RawValue>)],
+    columns: usize,
+) -> Vec<Option<Box<RawValue>>> {
+    let mut values = vec![None; columns];
+    for element in elements {
+        let found = match &element.source {
+            Source::Path(steps) => at(members, steps),
+            Source::Constant(text) => RawValue::from_string(text.clone()).ok(),
+            Source::Ordinal(_) => None,
+        };
+        values[element.column] = match found {
+            // What does not fit a transform is stored as null, with a complaint of the column's type.
+            Some(raw) if element.transforms() => {
+                element.transform(raw.get()).and_then(|text| RawValue::from_string(text).ok()).or(Some(raw))
+            }
+            found => found,
+        };
+    }
+    values
+}
+
+/// The value at the end of a path.
+fn at(members: &[(String, Box<RawValue>)], steps: &[Step]) -> Option<Box<RawValue>> {
+    let Some((first, rest)) = steps.split_first() else {
+        // The record itself.
+        let members: Vec<String> = members
+            .iter()
+            .map(|(key, value)| format!("{}:{}", serde_json::Value::from(key.as_str()), value.get()))
+            .collect();
+        return RawValue::from_string(format!("{{{}}}", members.join(","))).ok();
+    };
+    let Step::Member(name) = first else { return None };
+    let (_, found) = members.iter().rev().find(|(key, _)| key == name)?;
+    below(found, rest).map(ToOwned::to_owned)
+}
+
+/// The value that `steps` lead to.
+pub(crate) fn below<'a>(mut value: &'a RawValue, steps: &[Step]) -> Option<&'a RawValue> {
+    for step in steps {
+        value = match step {
+            Step::Member(name) => {
+                let members: HashMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
+                members.get(name.as_str())?
+            }
+            Step::Index(index) => {
+                let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+                items.get(*index)?
+            }
+        };
+    }
+    Some(value)
 }
 
 impl<W: Write> RowWriter<'_, W> {
@@ -216,14 +359,30 @@ impl<R: Read> Read for Counted<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::mapping;
     use crate::engine::schema::column_list;
 
     fn read(format: Format, text: &str) -> (Result<String, String>, Vec<String>) {
+        read_mapped(format, None, text)
+    }
+
+    fn read_mapped(
+        format: Format,
+        mapping: Option<&str>,
+        text: &str,
+    ) -> (Result<String, String>, Vec<String>) {
         let columns = column_list("(tag:string,n:long,log:dynamic)").unwrap();
         let mut complaints = Complaints::default();
-        let mut writer =
-            RowWriter { columns: &columns, out: Vec::new(), rows: 0, complaints: &mut complaints };
-        let result = copy(format, text.as_bytes(), &mut writer);
+        let mapping = mapping.map(|text| mapping::parse(text, format.is_json(), &columns).unwrap());
+        let reading = Reading { format, mapping, skip_first: false };
+        let mut writer = RowWriter {
+            columns: &columns,
+            mapping: reading.mapping.as_deref(),
+            out: Vec::new(),
+            rows: 0,
+            complaints: &mut complaints,
+        };
+        let result = copy(&reading, text.as_bytes(), &mut writer);
         let out = String::from_utf8(writer.out).unwrap();
         (result.map(|()| out), complaints.texts)
     }
@@ -256,6 +415,31 @@ mod tests {
     fn multijson_refuses_what_is_no_object() {
         for text in ["[{\"n\":1}", "{\"n\":1}]", "[[{\"n\":1}]]", "12", "{\"n\":1},{\"n\":2}", "\"x\""] {
             assert!(read(Format::MultiJson, text).0.is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn csv_goes_by_place_and_quoted_fields_keep_what_is_in_them() {
+        let text = "a,1,\"{\"\"x\"\": 1}\"\n\"b,\nc\",,text\n";
+        let (rows, complaints) = read(Format::Csv, text);
+        assert_eq!(rows.unwrap(), "[\"a\",1,{\"x\": 1}]\n[\"b,\\nc\",null,\"text\"]\n");
+        assert!(complaints.is_empty(), "{complaints:?}");
+        let mapping = r#"[{"column":"n","Properties":{"Ordinal":"0"}},{"column":"tag","Properties":{"ConstValue":"c"}}]"#;
+        assert_eq!(read_mapped(Format::Csv, Some(mapping), "7,x\n").0.unwrap(), "[\"c\",7,null]\n");
+    }
+
+    #[test]
+    fn a_mapping_reaches_into_records_and_keeps_their_text() {
+        let mapping = r#"[
+            {"column":"tag","Properties":{"Path":"$.k['s p']"}},
+            {"column":"n","Properties":{"Path":"$.list[1]"}},
+            {"column":"log","Properties":{"Path":"$"}}
+        ]"#;
+        let text = r#"{"k":{"s p":"v"},"list":[1,2],"big":18446744073709551617}"#;
+        for format in [Format::Json, Format::MultiJson] {
+            let (rows, complaints) = read_mapped(format, Some(mapping), text);
+            assert_eq!(rows.unwrap(), format!("[\"v\",2,{text}]\n"));
+            assert!(complaints.is_empty(), "{complaints:?}");
         }
     }
 }

@@ -7,7 +7,7 @@
 //! The commit also holds the number of the queue message, so that a message seen again after a kill between
 //! commit and deletion does not add its rows twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::mapping::Mapping;
 use super::schema::Column;
-use crate::{files, limits};
+use crate::{files, limits, secrets, stamp};
 
 const SCHEMA: &str = ".schema.json";
 const SCHEMA_BYTES: u64 = 1 << 20;
@@ -30,15 +31,76 @@ pub(crate) struct Committed {
     pub(crate) rows: u64,
     /// Length of the rows file which counts.
     pub(crate) bytes: u64,
-    /// The last queue message whose rows are in the table.
-    pub(crate) last_message: u64,
+    /// The last queue messages whose rows are in the table, in the order of their commits.
+    #[serde(default)]
+    messages: VecDeque<u64>,
+    /// What was ingested of late, the last one last.
+    #[serde(default)]
+    pub(crate) extents: VecDeque<Extent>,
+    #[serde(default)]
+    pub(crate) mappings: Vec<Mapping>,
+    /// Whether the policy allows streaming ingestion.
+    #[serde(default)]
+    pub(crate) streaming: bool,
+    #[serde(default)]
+    pub(crate) batching: Option<Batching>,
 }
 
-/// A table. Only the ingestion worker appends.
+impl Committed {
+    /// The number of the latest queue message.
+    pub(crate) fn last_message(&self) -> u64 {
+        self.messages.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Whether the rows of a queue message are in the table.
+    pub(crate) fn has_message(&self, sequence: u64) -> bool {
+        self.messages.contains(&sequence)
+    }
+
+    /// The mapping of this kind and name.
+    pub(crate) fn mapping(&self, json: bool, name: &str) -> Option<&Mapping> {
+        self.mappings.iter().find(|mapping| mapping.json == json && mapping.name == name)
+    }
+
+    /// Whether an extent carries the tag.
+    pub(crate) fn has_tag(&self, tag: &str) -> bool {
+        self.extents.iter().any(|extent| extent.tags.iter().any(|own| own == tag))
+    }
+}
+
+/// When the messages of a batch are ingested: whatever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Batching {
+    pub(crate) time_ms: u64,
+    pub(crate) items: u64,
+    pub(crate) raw_mb: u64,
+}
+
+/// The rows of one ingestion.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Extent {
+    pub(crate) id: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) tags: Vec<String>,
+    pub(crate) created: String,
+}
+
+/// What comes with the rows of a commit.
+#[derive(Default)]
+pub(crate) struct Origin {
+    /// The queue message, if there is one.
+    pub(crate) message: Option<u64>,
+    pub(crate) tags: Vec<String>,
+}
+
+/// A table.
 pub(crate) struct Table {
     stem: PathBuf,
     pub(crate) name: String,
     pub(crate) columns: Vec<Column>,
+    /// Held from the start of an append to its end: streams and the worker take turns.
+    appending: Mutex<()>,
     committed: Mutex<State>,
 }
 
@@ -51,6 +113,7 @@ struct State {
 /// An append under way; without [`Append::commit`] nothing of it is seen.
 pub(crate) struct Append<'a> {
     table: &'a Table,
+    _turn: MutexGuard<'a, ()>,
     pub(crate) out: BufWriter<File>,
 }
 
@@ -60,6 +123,7 @@ impl Table {
             stem: dir.join(&value.name),
             name: value.name.clone(),
             columns: value.columns.clone(),
+            appending: Mutex::new(()),
             committed: Mutex::new(State { value, dropped: false }),
         }
     }
@@ -84,6 +148,7 @@ impl Table {
     /// Starts behind the committed rows.
     pub(crate) fn append(&self) -> io::Result<Append<'_>> {
         let path = self.rows_file();
+        let turn = self.appending.lock().unwrap_or_else(PoisonError::into_inner);
         let start = self.committed().bytes;
         let open = || {
             let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
@@ -94,47 +159,45 @@ impl Table {
             file.seek(SeekFrom::Start(start))?;
             Ok(file)
         };
-        Ok(Append { table: self, out: BufWriter::with_capacity(64 << 10, files::at(&path, open())?) })
+        let out = BufWriter::with_capacity(64 << 10, files::at(&path, open())?);
+        Ok(Append { table: self, _turn: turn, out })
     }
 
-    /// Committed rows as stored, from the first one, joined by commas. An error when they are more than
-    /// an answer may hold.
-    pub(crate) fn read(&self, rows: u64) -> io::Result<String> {
-        let committed = self.committed();
-        let rows = rows.min(committed.rows);
-        if rows > limits::QUERY_ROWS {
-            let text = format!(
-                "the result set has more than {} rows (E_QUERY_RESULT_SET_TOO_LARGE)",
-                limits::QUERY_ROWS
-            );
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    /// Changes policies or mappings. False when the table was dropped meanwhile.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Committed)) -> io::Result<bool> {
+        let mut state = self.state();
+        if state.dropped {
+            return Ok(false);
         }
-        let mut text = String::new();
-        if rows == 0 {
-            return Ok(text);
+        let mut next = state.value.clone();
+        change(&mut next);
+        files::replace(&self.schema_file(), &serde_json::to_vec(&next)?)?;
+        state.value = next;
+        Ok(true)
+    }
+
+    /// Gives each committed row, as stored, to `see`, until that wants no more.
+    pub(crate) fn each(&self, mut see: impl FnMut(&str) -> io::Result<bool>) -> io::Result<()> {
+        let committed = self.committed();
+        if committed.rows == 0 {
+            return Ok(());
         }
         let path = self.rows_file();
-        let mut input = BufReader::new(files::at(&path, File::open(&path))?.take(committed.bytes));
-        for row in 0..rows {
-            if row > 0 {
-                text.push(',');
-            }
-            if files::at(&path, input.read_line(&mut text))? == 0 {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "committed rows are missing"));
-            }
-            text.truncate(text.trim_end_matches('\n').len());
-            if text.len() > limits::QUERY_BYTES {
-                let text = "the result set has more than 64 MB (E_QUERY_RESULT_SET_TOO_LARGE)";
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        let mut input =
+            BufReader::with_capacity(64 << 10, files::at(&path, File::open(&path))?.take(committed.bytes));
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if files::at(&path, input.read_line(&mut line))? == 0 || !see(line.trim_end_matches('\n'))? {
+                return Ok(());
             }
         }
-        Ok(text)
     }
 }
 
 impl Append<'_> {
     /// Makes the rows written so far part of the table. False when the table was dropped meanwhile.
-    pub(crate) fn commit(mut self, rows: u64, message: u64) -> io::Result<bool> {
+    pub(crate) fn commit(mut self, rows: u64, origin: Origin) -> io::Result<bool> {
         self.out.flush()?;
         let file = self.out.get_mut();
         file.sync_all()?;
@@ -143,8 +206,25 @@ impl Append<'_> {
         if state.dropped {
             return Ok(false);
         }
-        let next =
-            Committed { rows: state.value.rows + rows, bytes, last_message: message, ..state.value.clone() };
+        let mut next = state.value.clone();
+        if let Some(message) = origin.message {
+            next.messages.push_back(message);
+        }
+        while next.messages.len() > limits::REMEMBERED_MESSAGES {
+            next.messages.pop_front();
+        }
+        next.extents.push_back(Extent {
+            id: secrets::request_id(),
+            rows,
+            bytes: bytes - next.bytes,
+            tags: origin.tags,
+            created: stamp::ticks(stamp::now()),
+        });
+        while next.extents.len() > limits::EXTENTS {
+            next.extents.pop_front();
+        }
+        next.rows += rows;
+        next.bytes = bytes;
         files::replace(&self.table.schema_file(), &serde_json::to_vec(&next)?)?;
         state.value = next;
         Ok(true)
@@ -196,7 +276,17 @@ impl Tables {
         if by_name.len() >= limits::TABLES {
             return Err(io::Error::other(format!("the database has {} tables already", limits::TABLES)));
         }
-        let value = Committed { name: name.to_owned(), columns, rows: 0, bytes: 0, last_message: 0 };
+        let value = Committed {
+            name: name.to_owned(),
+            columns,
+            rows: 0,
+            bytes: 0,
+            messages: VecDeque::new(),
+            extents: VecDeque::new(),
+            mappings: Vec::new(),
+            streaming: false,
+            batching: None,
+        };
         let table = Arc::new(Table::new(&self.dir, value));
         files::remove(&table.rows_file())?;
         files::replace(&table.schema_file(), &serde_json::to_vec(&table.committed())?)?;
@@ -224,7 +314,19 @@ mod tests {
     fn append(table: &Table, text: &str, message: u64) {
         let mut append = table.append().unwrap();
         append.out.write_all(text.as_bytes()).unwrap();
-        assert!(append.commit(text.lines().count() as u64, message).unwrap());
+        let origin = Origin { message: Some(message), tags: vec!["ingest-by:x".to_owned()] };
+        assert!(append.commit(text.lines().count() as u64, origin).unwrap());
+    }
+
+    fn rows(table: &Table) -> Vec<String> {
+        let mut rows = Vec::new();
+        table
+            .each(|row| {
+                rows.push(row.to_owned());
+                Ok(true)
+            })
+            .unwrap();
+        rows
     }
 
     #[test]
@@ -238,14 +340,16 @@ mod tests {
         left.out.write_all(b"[3]\n[4").unwrap();
         left.out.flush().unwrap();
         drop(left);
-        assert_eq!(table.read(10).unwrap(), "[1],[2]");
+        assert_eq!(rows(&table), ["[1]", "[2]"]);
 
         let tables = Tables::open(dir.path().to_owned()).unwrap();
         let table = tables.get("T").unwrap();
-        assert_eq!((table.committed().rows, table.committed().last_message), (2, 7));
+        assert_eq!((table.committed().rows, table.committed().last_message()), (2, 7));
         append(&table, "[5]\n", 8);
-        assert_eq!(table.read(10).unwrap(), "[1],[2],[5]");
-        assert_eq!(table.read(1).unwrap(), "[1]");
+        assert_eq!(rows(&table), ["[1]", "[2]", "[5]"]);
+        let committed = table.committed();
+        assert!(committed.has_message(7) && committed.has_message(8) && !committed.has_message(6));
+        assert!(committed.has_tag("ingest-by:x") && !committed.has_tag("ingest-by:y"));
     }
 
     #[test]
@@ -255,7 +359,7 @@ mod tests {
         let table = tables.create("T", log_columns()).unwrap();
         let append = table.append().unwrap();
         assert!(tables.drop("T").unwrap());
-        assert!(!append.commit(1, 1).unwrap());
+        assert!(!append.commit(1, Origin::default()).unwrap());
         assert!(!tables.drop("T").unwrap());
         assert!(Tables::open(dir.path().to_owned()).unwrap().list().is_empty());
     }

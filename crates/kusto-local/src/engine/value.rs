@@ -37,8 +37,8 @@ pub(crate) fn store(kind: ColumnType, raw: &RawValue) -> Result<Cow<'_, str>, St
                 .ok_or_else(|| not_a(kind, text))
         }
         ColumnType::Bool => match &*unquote_or_same(text)? {
-            "true" | "1" => Ok(Cow::Borrowed("true")),
-            "false" | "0" => Ok(Cow::Borrowed("false")),
+            "true" | "True" | "1" => Ok(Cow::Borrowed("true")),
+            "false" | "False" | "0" => Ok(Cow::Borrowed("false")),
             _ => Err(not_a(kind, text)),
         },
         ColumnType::Int => number::<i32>(kind, text),

@@ -78,9 +78,14 @@ impl Blobs {
         self.dir.join("blocks").join(at.key())
     }
 
-    fn upload(&self) -> Upload {
+    /// A path for a file that nobody else uses.
+    pub(crate) fn scratch(&self) -> PathBuf {
         let number = self.uploads.fetch_add(1, Ordering::Relaxed);
-        Upload(self.dir.join("uploads").join(number.to_string()))
+        self.dir.join("uploads").join(number.to_string())
+    }
+
+    fn upload(&self) -> Upload {
+        Upload(self.scratch())
     }
 
     /// Number of blobs.

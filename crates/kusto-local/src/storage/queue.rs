@@ -78,7 +78,7 @@ impl Queues {
 
     /// Keeps a message. None when there are too many already. Blocks for the disk, with the lock held: the
     /// order of numbers must be the order in which messages become visible.
-    fn post(&self, queue: String, text: String) -> io::Result<Option<Pending>> {
+    pub(crate) fn post(&self, queue: String, text: String) -> io::Result<Option<Pending>> {
         let mut inner = self.inner();
         if inner.files >= limits::QUEUED_MESSAGES {
             return Ok(None);

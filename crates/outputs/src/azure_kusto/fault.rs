@@ -1,17 +1,22 @@
 //! What went wrong with a request, and what follows from it.
 //!
-//! | answer | login | cluster | blob | queue |
-//! |---|---|---|---|---|
-//! | none, 408, 429, 5xx | again | again | again | again |
-//! | 401 | hold | renew the token, again | renew the resources, again | as blob |
-//! | 403 | hold | hold | renew the resources, again | as blob |
-//! | 404, container or queue going away | hold | hold | renew the resources, again | as blob |
-//! | 409 `BlobAlreadyExists` | | | done | |
-//! | 400 `InvalidBlockList`, `InvalidBlobOrBlock` | | | again, from the first block | |
-//! | 413 | hold | hold | split | hold |
-//! | any other 3xx, 4xx | hold | hold | hold | hold |
+//! | answer | login | cluster | blob | queue | stream |
+//! |---|---|---|---|---|---|
+//! | none, 408, 5xx | again | again | again | again | again, then queue |
+//! | 429 | again | again | again | again | queue for a while |
+//! | 401 | hold | renew the token, again | renew the resources, again | as blob | as cluster |
+//! | 403 | hold | hold | renew the resources, again | as blob | queue for longer |
+//! | 404, container or queue going away | hold | hold | renew the resources, again | as blob | queue for longer |
+//! | 409 `BlobAlreadyExists` | | | done | | |
+//! | 400 `InvalidBlockList`, `InvalidBlobOrBlock` | | | again, from the first block | | |
+//! | 400 that is not permanent | again | again | | | again, then queue |
+//! | 400 about the data | | | | | split, down to the record that is refused |
+//! | 413 | hold | hold | split | hold | queue this one |
+//! | table, database or mapping missing | hold | hold | | | hold |
+//! | any other 3xx, 4xx | hold | hold | hold | hold | queue for longer |
 //!
-//! None of these says that a record is bad, so none of them drops one.
+//! Only a stream is answered by whoever reads the records, so only there an answer can say that one of them is bad.
+//! Nothing else drops a record.
 
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
@@ -39,6 +44,60 @@ pub(super) enum Step {
     Blob,
     /// Posting the message.
     Queue,
+    /// Streaming records.
+    Stream,
+}
+
+impl Step {
+    /// All steps, in the order of their discriminants.
+    pub(super) const ALL: [Step; 5] = [Step::Login, Step::Cluster, Step::Blob, Step::Queue, Step::Stream];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Step::Login => "login",
+            Step::Cluster => "cluster",
+            Step::Blob => "blob",
+            Step::Queue => "queue",
+            Step::Stream => "stream",
+        }
+    }
+}
+
+/// What a fault is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    Unavailable,
+    Throttled,
+    Token,
+    Signature,
+    Held,
+    TooLarge,
+    Data,
+}
+
+impl Cause {
+    /// All causes, in the order of their discriminants.
+    pub(super) const ALL: [Cause; 7] = [
+        Cause::Unavailable,
+        Cause::Throttled,
+        Cause::Token,
+        Cause::Signature,
+        Cause::Held,
+        Cause::TooLarge,
+        Cause::Data,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Cause::Unavailable => "unavailable",
+            Cause::Throttled => "throttled",
+            Cause::Token => "token",
+            Cause::Signature => "signature",
+            Cause::Held => "held",
+            Cause::TooLarge => "too_large",
+            Cause::Data => "data",
+        }
+    }
 }
 
 /// What follows.
@@ -56,6 +115,8 @@ pub(super) enum Verdict {
     Hold,
     /// Less may do.
     Split,
+    /// A record is refused for good: find it.
+    Data,
 }
 
 /// A request that did not succeed.
@@ -66,6 +127,8 @@ pub(super) struct Fault {
     pub(super) status: Option<u16>,
     /// The service's own code, for example `BlobAlreadyExists`.
     pub(super) code: String,
+    /// Whether the cluster says that the same request will always fail; `None` when it does not say.
+    pub(super) permanent: Option<bool>,
     /// When the service wants to be asked again.
     pub(super) after: Option<Duration>,
     /// One line without secrets.
@@ -85,13 +148,15 @@ struct OneApiError {
     message: String,
     #[serde(rename = "@message")]
     details: String,
+    #[serde(rename = "@permanent")]
+    permanent: Option<bool>,
 }
 
 impl Fault {
     /// The cluster answered something else than success. The body may be anything, also HTML or nothing.
     pub(super) fn answer(step: Step, response: &Response<bytes::Bytes>) -> Fault {
         let error = serde_json::from_slice::<OneApi>(response.body()).map(|body| body.error);
-        let OneApiError { code, message, details } = error.unwrap_or_default();
+        let OneApiError { code, message, details, permanent } = error.unwrap_or_default();
         let status = response.status();
         let text = if details.is_empty() { &message } else { &details };
         Fault {
@@ -100,6 +165,7 @@ impl Fault {
             after: retry_after::retry_after(response.headers(), SystemTime::now()),
             text: one_line(&format!("{status} {code} {text}")),
             code,
+            permanent,
         }
     }
 
@@ -110,7 +176,7 @@ impl Fault {
 
     /// The answer is not understood.
     pub(super) fn local(step: Step, text: &str) -> Fault {
-        Fault { step, status: None, code: String::new(), after: None, text: one_line(text) }
+        Fault { step, status: None, code: String::new(), permanent: None, after: None, text: one_line(text) }
     }
 
     /// An error of the Azure crates: what they got as an answer, if anything.
@@ -133,7 +199,8 @@ impl Fault {
         // What a login answers says what to do. What storage answers may repeat the signature.
         let text = if step == Step::Login { found.to_string() } else { String::new() };
         let status = u16::from(*status);
-        Fault { step, status: Some(status), text: one_line(&format!("{status} {code} {text}")), code, after }
+        let text = one_line(&format!("{status} {code} {text}"));
+        Fault { step, status: Some(status), text, code, permanent: None, after }
     }
 
     /// See the table of the module.
@@ -142,9 +209,12 @@ impl Fault {
         let storage = matches!(self.step, Step::Blob | Step::Queue);
         match status {
             408 | 429 | 500.. => Verdict::Again,
-            401 if self.step == Step::Cluster => Verdict::NewToken,
+            401 if matches!(self.step, Step::Cluster | Step::Stream) => Verdict::NewToken,
+            400 if self.permanent == Some(false) => Verdict::Again,
+            400 if self.step == Step::Stream && self.is_about_data() => Verdict::Data,
             409 if self.code == "BlobAlreadyExists" && self.step == Step::Blob => Verdict::Done,
-            413 if self.step == Step::Blob => Verdict::Split,
+            413 if matches!(self.step, Step::Blob | Step::Stream) => Verdict::Split,
+            400 if self.step == Step::Stream && self.code == "Stream_InputStreamTooLarge" => Verdict::Split,
             400 if self.code == "Md5Mismatch" => Verdict::Again,
             // The blocks were dropped meanwhile, as they are when their list was accepted and nobody heard of it.
             400 if self.step == Step::Blob
@@ -157,6 +227,33 @@ impl Fault {
         }
     }
 
+    /// Whether the cluster finds something wrong with the records themselves.
+    fn is_about_data(&self) -> bool {
+        let code = self.code.as_str();
+        let known = ["BadFormat", "BadRequest_NoRecordsOrWrongFormat", "BadRequest_EmptyBlob"];
+        known.contains(&code) || (code.starts_with("Stream_") && code != "Stream_InputStreamTooLarge")
+    }
+
+    /// Whether table, database or mapping are not there: then a queue takes the message, and the cluster fails later
+    /// and in silence.
+    pub(super) fn is_missing_entity(&self) -> bool {
+        let codes = ["EntityNotFound", "DatabaseNotExist", "TableNotExist", "MappingReferenceWasNotFound"];
+        codes.iter().any(|code| self.code.contains(code))
+    }
+
+    /// What it is counted as.
+    pub(super) fn cause(&self) -> Cause {
+        match (self.verdict(), self.status) {
+            (_, Some(429)) => Cause::Throttled,
+            (_, Some(401)) if !matches!(self.step, Step::Blob | Step::Queue) => Cause::Token,
+            (Verdict::NewResources, _) => Cause::Signature,
+            (Verdict::Hold, _) => Cause::Held,
+            (Verdict::Split, _) => Cause::TooLarge,
+            (Verdict::Data, _) => Cause::Data,
+            _ => Cause::Unavailable,
+        }
+    }
+
     /// What becomes of the batch when nothing else is tried.
     pub(super) fn outcome(&self) -> Outcome {
         let what = match self.step {
@@ -164,6 +261,7 @@ impl Fault {
             Step::Cluster => "no ingestion resources",
             Step::Blob => "the blob was not stored",
             Step::Queue => "the message was not accepted",
+            Step::Stream => "the stream was not taken",
         };
         let why = format!("{what}: {}", self.text);
         match self.verdict() {
@@ -172,7 +270,8 @@ impl Fault {
                 Outcome::Retry { after: self.after, why }
             }
             Verdict::Hold => Outcome::Hold { why },
-            Verdict::Split => Outcome::Split { why },
+            // The halves of a single record are none: the engine rejects it then, with this reason.
+            Verdict::Split | Verdict::Data => Outcome::Split { why },
         }
     }
 }

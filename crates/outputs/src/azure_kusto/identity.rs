@@ -1,24 +1,32 @@
 //! Who the output is for the cluster: one token for all lanes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::TokenCredential;
 use azure_core::http::Url;
-use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
+use azure_identity::{
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
+    WorkloadIdentityCredentialOptions,
+};
 use http::{Request, StatusCode};
-use net::client::{Body, Client};
+use net::client::{Body, Client, chain};
 use options::Secret;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::KustoOptions;
 use super::fault::{Fault, Step};
+use super::options::{AuthType, KustoOptions};
 use super::transport;
 
 /// Where one logs in to the public cloud.
 const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
+
+/// Where Kubernetes puts the token of a workload identity.
+const FEDERATED_TOKEN_FILE: &str = "/var/run/secrets/azure/tokens/azure-identity-token";
 
 /// What a cluster is called that does not say so itself.
 const PUBLIC_RESOURCE: &str = "https://kusto.kusto.windows.net";
@@ -49,15 +57,68 @@ pub(super) struct Token {
 pub(super) struct Identity {
     /// The instance, for log lines.
     name: String,
-    tenant: String,
-    client_id: String,
-    secret: Secret,
+    kind: Kind,
     authority: String,
+    /// The time that a token may take, whatever the Azure crates do in it.
+    patience: Duration,
     /// Whose metadata says what the token is for.
     endpoint: String,
     client: Client,
     /// Held while a token is got, so that all who need one wait for the same.
     state: Mutex<State>,
+}
+
+/// How one proves who one is.
+enum Kind {
+    Secret {
+        tenant: String,
+        client_id: String,
+        secret: Secret,
+    },
+    /// Without an id the machine's own.
+    Managed {
+        client_id: Option<String>,
+    },
+    /// What is missing the environment says.
+    Workload {
+        tenant: Option<String>,
+        client_id: Option<String>,
+        file: PathBuf,
+    },
+}
+
+impl Kind {
+    fn new(options: &KustoOptions) -> Kind {
+        let text = |option: &Option<String>| option.clone().filter(|text| !text.is_empty());
+        match options.auth_type {
+            AuthType::ServicePrincipal => Kind::Secret {
+                tenant: options.tenant_id.clone().unwrap_or_default(),
+                client_id: options.client_id.clone().unwrap_or_default(),
+                secret: options.client_secret.clone().unwrap_or_default(),
+            },
+            AuthType::ManagedIdentity => Kind::Managed {
+                client_id: text(&options.client_id).filter(|id| !id.eq_ignore_ascii_case("system")),
+            },
+            AuthType::WorkloadIdentity => {
+                let from_environment = || std::env::var("AZURE_FEDERATED_TOKEN_FILE").ok();
+                let file = text(&options.workload_identity_token_file).or_else(from_environment);
+                Kind::Workload {
+                    tenant: text(&options.tenant_id),
+                    client_id: text(&options.client_id),
+                    file: file.unwrap_or_else(|| FEDERATED_TOKEN_FILE.to_owned()).into(),
+                }
+            }
+        }
+    }
+
+    /// The option to look at when there is no such identity.
+    fn option(&self) -> &'static str {
+        match self {
+            Kind::Secret { .. } => "tenant_id",
+            Kind::Managed { .. } => "auth_type",
+            Kind::Workload { .. } => "workload_identity_token_file",
+        }
+    }
 }
 
 #[derive(Default)]
@@ -78,9 +139,8 @@ impl Identity {
         let authority = options.authority_host.clone().or_else(from_environment);
         let identity = Identity {
             name: name.to_owned(),
-            tenant: options.tenant_id.clone(),
-            client_id: options.client_id.clone(),
-            secret: options.client_secret.clone(),
+            kind: Kind::new(options),
+            patience: options.io_timeout.0,
             authority: authority.unwrap_or_else(|| PUBLIC_AUTHORITY.to_owned()),
             endpoint: endpoint.to_owned(),
             client,
@@ -95,22 +155,39 @@ impl Identity {
         // Made to be thrown away: it says now what it would say at the first flush.
         match identity.credential() {
             Ok(_) => Ok(identity),
-            Err(error) => Err(Refused { option: "tenant_id", what: error.to_string() }),
+            Err(error) => Err(Refused { option: identity.kind.option(), what: chain(&error) }),
         }
     }
 
     /// A credential without a token.
-    fn credential(&self) -> azure_core::Result<Arc<ClientSecretCredential>> {
+    fn credential(&self) -> azure_core::Result<Arc<dyn TokenCredential>> {
         let mut cloud = CustomConfiguration::default();
         cloud.authority_host.clone_from(&self.authority);
         let mut client_options = transport::options(self.client.clone());
         client_options.cloud = Some(Arc::new(CloudConfiguration::Custom(cloud)));
-        ClientSecretCredential::new(
-            &self.tenant,
-            self.client_id.clone(),
-            self.secret.expose().to_owned().into(),
-            Some(ClientSecretCredentialOptions { client_options }),
-        )
+        Ok(match &self.kind {
+            Kind::Secret { tenant, client_id, secret } => ClientSecretCredential::new(
+                tenant,
+                client_id.clone(),
+                secret.expose().to_owned().into(),
+                Some(ClientSecretCredentialOptions { client_options }),
+            )?,
+            Kind::Managed { client_id } => {
+                let user_assigned_id = client_id.clone().map(UserAssignedId::ClientId);
+                let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options };
+                ManagedIdentityCredential::new(Some(options))?
+            }
+            Kind::Workload { tenant, client_id, file } => {
+                // The file is read here.
+                let options = WorkloadIdentityCredentialOptions {
+                    credential_options: ClientAssertionCredentialOptions { client_options },
+                    client_id: client_id.clone(),
+                    tenant_id: tenant.clone(),
+                    token_file_path: Some(file.clone()),
+                };
+                WorkloadIdentityCredential::new(Some(options))?
+            }
+        })
     }
 
     /// The token: the one that is there, or a new one when that one ends soon.
@@ -144,7 +221,11 @@ impl Identity {
         let fault = |error: azure_core::Error| Fault::azure(Step::Login, &error);
         // The credential caches a token and cannot be told to forget it, so each token has its own.
         let credential = self.credential().map_err(fault)?;
-        let access = credential.get_token(&[&scope], None).await.map_err(fault)?;
+        let scopes = [scope.as_str()];
+        let asked = tokio::time::timeout(self.patience, credential.get_token(&scopes, None)).await;
+        let late =
+            |_| Fault::local(Step::Login, "no token within the time that a request may take (io_timeout)");
+        let access = asked.map_err(late)?.map_err(fault)?;
         let life = SystemTime::from(access.expires_on).duration_since(SystemTime::now()).unwrap_or_default();
         let now = Instant::now();
         state.number += 1;

@@ -5,13 +5,14 @@ use engine::Batch;
 use event::{Corrupt, Cursor};
 use formats::json::iso_millis;
 
-use super::KustoOptions;
+use super::options::{DataFormat, KustoOptions};
 use crate::payload::{Encoder, Slot};
 use crate::rows::{Body, Form, json_string, record_time};
 
 /// The form of a line: `{"timestamp":"...","tag":"...","log":{...}}`.
 pub(super) struct Lines {
     escape_unicode: bool,
+    format: DataFormat,
     /// The level of gzip; `None` leaves the lines as they are.
     gzip: Option<u32>,
     /// `{"timestamp":"`, if there is a time.
@@ -28,6 +29,7 @@ impl Lines {
         let time = options.include_time_key.then(|| [b"{", &*key(&options.time_key), b"\""].concat());
         Lines {
             escape_unicode,
+            format: options.data_format,
             gzip: options.compression_enabled.then_some(options.compression_level),
             time,
             tag: options.include_tag_key.then(|| key(&options.tag_key)),
@@ -37,7 +39,17 @@ impl Lines {
 
     /// The suffix of a blob's name, from which the service knows how to read it.
     pub(super) fn suffix(&self) -> &'static str {
-        if self.gzip.is_some() { "json.gz" } else { "json" }
+        match (self.format, self.gzip.is_some()) {
+            (DataFormat::Json, true) => "json.gz",
+            (DataFormat::Json, false) => "json",
+            (DataFormat::MultiJson, true) => "multijson.gz",
+            (DataFormat::MultiJson, false) => "multijson",
+        }
+    }
+
+    /// Whether characters beyond ASCII are escaped.
+    pub(super) fn escapes(&self) -> bool {
+        self.escape_unicode
     }
 
     /// The level of gzip, if the lines are compressed.
@@ -92,24 +104,12 @@ impl Form for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::azure_kusto::options::tests::read;
     use crate::payload::{PATIENCE, Slots};
     use crate::testing;
-    use options::Options as _;
-
-    fn options(pairs: &[(&str, &str)]) -> KustoOptions {
-        let needed = [
-            ("tenant_id", "t"),
-            ("client_id", "c"),
-            ("client_secret", "s"),
-            ("ingestion_endpoint", "https://x"),
-            ("database_name", "d"),
-            ("table_name", "t"),
-        ];
-        KustoOptions::from_pairs(&[&needed, pairs].concat()).unwrap()
-    }
 
     async fn written(pairs: &[(&str, &str)], escape_unicode: bool) -> (Vec<u8>, u64) {
-        let lines = Lines::new(&options(pairs), escape_unicode);
+        let lines = Lines::new(&read(pairs).unwrap(), escape_unicode);
         let slots = Slots::one(1 << 20, lines.gzip);
         let slot = slots.take().unwrap();
         let batch = testing::batch("app \u{e9}", &[r#"{"level":"info","n":1}"#, "{}"]);

@@ -20,6 +20,9 @@ pub(super) struct Message<'a> {
     raw_data_size: u64,
     database_name: &'a str,
     table_name: &'a str,
+    /// Written when it is asked for: the service's own value is false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    flush_immediately: bool,
     client_version_for_tracing: String,
     application_for_tracing: &'static str,
     additional_properties: Properties<'a>,
@@ -34,6 +37,12 @@ struct Properties<'a> {
     ingestion_mapping_reference: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ingestion_mapping_type: Option<&'static str>,
+    /// A list as a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<String>,
+    /// A list as a text, of values without their prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ingest_if_not_exists: Option<String>,
 }
 
 /// Where a blob goes.
@@ -42,6 +51,11 @@ pub(super) struct Destination<'a> {
     pub(super) database: &'a str,
     pub(super) table: &'a str,
     pub(super) mapping: Option<&'a str>,
+    pub(super) format: &'static str,
+    pub(super) tags: &'a [String],
+    /// Tag it with its id, and have it skipped when the table has the id already.
+    pub(super) once: bool,
+    pub(super) flush_immediately: bool,
 }
 
 impl<'a> Message<'a> {
@@ -52,19 +66,27 @@ impl<'a> Message<'a> {
         to: Destination<'a>,
         authorization_context: &'a str,
     ) -> Message<'a> {
+        let id = Uuid::from_u128(batch).to_string();
+        let by = to.once.then(|| format!("ingest-by:{id}"));
+        let tags: Vec<&str> = to.tags.iter().map(String::as_str).chain(by.as_deref()).collect();
+        let list = |items: &[&str]| (!items.is_empty()).then(|| serde_json::json!(items).to_string());
+        let (tags, once) = (list(&tags), to.once.then(|| list(&[&id])).flatten());
         Message {
-            id: Uuid::from_u128(batch).to_string(),
+            id,
             blob_path,
             raw_data_size: raw,
             database_name: to.database,
             table_name: to.table,
+            flush_immediately: to.flush_immediately,
             client_version_for_tracing: version(),
             application_for_tracing: APPLICATION,
             additional_properties: Properties {
-                format: "json",
+                format: to.format,
                 authorization_context,
                 ingestion_mapping_reference: to.mapping,
                 ingestion_mapping_type: to.mapping.map(|_| "Json"),
+                tags,
+                ingest_if_not_exists: once,
             },
         }
     }
@@ -88,8 +110,17 @@ mod tests {
 
     const BATCH: u128 = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff;
 
-    fn decoded(mapping: Option<&str>) -> serde_json::Value {
-        let to = Destination { database: "d", table: "t", mapping };
+    const PLAIN: Destination<'_> = Destination {
+        database: "d",
+        table: "t",
+        mapping: None,
+        format: "json",
+        tags: &[],
+        once: false,
+        flush_immediately: false,
+    };
+
+    fn decoded(to: Destination<'_>) -> serde_json::Value {
         let text = Message::new(BATCH, "https://a/c/b.json.gz?sig=x%2B%3D", 9, to, "ctx").text();
         serde_json::from_slice(&STANDARD.decode(text).unwrap()).unwrap()
     }
@@ -106,16 +137,29 @@ mod tests {
             "ApplicationForTracing": "Kusto.Weir",
             "AdditionalProperties": {"format": "json", "authorizationContext": "ctx"},
         });
-        assert_eq!(decoded(None), expected);
-        expected["AdditionalProperties"]["ingestionMappingReference"] = json!("m");
-        expected["AdditionalProperties"]["ingestionMappingType"] = json!("Json");
-        assert_eq!(decoded(Some("m")), expected);
+        assert_eq!(decoded(PLAIN), expected);
+        let properties = &mut expected["AdditionalProperties"];
+        properties["format"] = json!("multijson");
+        properties["ingestionMappingReference"] = json!("m");
+        properties["ingestionMappingType"] = json!("Json");
+        properties["tags"] = json!(r#"["drop-by:\"x\"","ingest-by:00112233-4455-6677-8899-aabbccddeeff"]"#);
+        properties["ingestIfNotExists"] = json!(r#"["00112233-4455-6677-8899-aabbccddeeff"]"#);
+        expected["FlushImmediately"] = json!(true);
+        let tags = ["drop-by:\"x\"".to_owned()];
+        let all = Destination {
+            mapping: Some("m"),
+            format: "multijson",
+            tags: &tags,
+            once: true,
+            flush_immediately: true,
+            ..PLAIN
+        };
+        assert_eq!(decoded(all), expected);
     }
 
     #[test]
     fn the_json_ends_with_its_last_bracket() {
-        let to = Destination { database: "d", table: "t", mapping: None };
-        let bytes = STANDARD.decode(Message::new(1, "u", 0, to, "c").text()).unwrap();
+        let bytes = STANDARD.decode(Message::new(1, "u", 0, PLAIN, "c").text()).unwrap();
         assert_eq!(bytes.last(), Some(&b'}'));
     }
 }

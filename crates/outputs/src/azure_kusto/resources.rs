@@ -11,6 +11,7 @@ use options::Secret;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::counts::Counts;
 use super::fault::{Fault, Step, Verdict};
 use super::identity::{Identity, Token};
 use super::message::{self, APPLICATION};
@@ -37,24 +38,20 @@ impl std::fmt::Debug for Resources {
 }
 
 impl Resources {
-    /// The container for a batch: each batch, and each try of it, its turn.
-    pub(super) fn container(&self, turn: u128) -> &Url {
-        pick(&self.containers, turn)
+    /// The containers, in the cluster's order.
+    pub(super) fn containers(&self) -> &[Url] {
+        &self.containers
     }
 
-    /// The queue for a batch.
-    pub(super) fn queue(&self, turn: u128) -> &Url {
-        pick(&self.queues, turn)
+    /// The queues, in the cluster's order.
+    pub(super) fn queues(&self) -> &[Url] {
+        &self.queues
     }
 
     /// The container at this place, with today's signature.
     pub(super) fn container_at(&self, place: &str) -> Option<&Url> {
         self.containers.iter().find(|url| place_of(url) == place)
     }
-}
-
-fn pick(urls: &[Url], turn: u128) -> &Url {
-    &urls[(turn % urls.len() as u128) as usize]
 }
 
 /// A URL without its query: the same place, however it is signed.
@@ -70,8 +67,9 @@ pub(super) struct Directory {
     name: String,
     endpoint: String,
     client: Client,
-    identity: Identity,
+    identity: Arc<Identity>,
     interval: Duration,
+    counts: Arc<Counts>,
     /// Held while the cluster is asked, so that all who need the resources wait for the same answer.
     state: Mutex<State>,
 }
@@ -88,10 +86,12 @@ impl Directory {
         name: &str,
         endpoint: String,
         client: Client,
-        identity: Identity,
+        identity: Arc<Identity>,
         interval: Duration,
+        counts: Arc<Counts>,
     ) -> Directory {
-        Directory { name: name.to_owned(), endpoint, client, identity, interval, state: Mutex::default() }
+        let (name, state) = (name.to_owned(), Mutex::default());
+        Directory { name, endpoint, client, identity, interval, counts, state }
     }
 
     /// The resources: those that are known, or new ones when the interval has passed.
@@ -152,12 +152,13 @@ impl Directory {
 
     /// Runs a command. A token that is refused is renewed, once.
     async fn ask(&self, operation: &str, command: &str) -> Result<Table, Fault> {
-        let token = self.identity.token().await?;
-        match self.run(operation, command, &token).await {
+        let count = |fault: &Fault| self.counts.fault(fault);
+        let token = self.identity.token().await.inspect_err(count)?;
+        match self.run(operation, command, &token).await.inspect_err(count) {
             Err(fault) if fault.verdict() == Verdict::NewToken => {
                 self.identity.drop_token(&token).await;
-                let token = self.identity.token().await?;
-                self.run(operation, command, &token).await
+                let token = self.identity.token().await.inspect_err(count)?;
+                self.run(operation, command, &token).await.inspect_err(count)
             }
             result => result,
         }

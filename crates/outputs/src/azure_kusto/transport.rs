@@ -21,6 +21,12 @@ use net::client::{self, Client, Frames};
 /// its way to the socket is a copy; this is how much of it there is.
 const PIECE: usize = 16 << 10;
 
+/// Where a machine's managed identity gets its tokens.
+const METADATA_SERVICE: &str = "http://169.254.169.254";
+
+/// Names another place for it, as for Microsoft's SDK for Python.
+const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
+
 /// Options for a client of the Azure crates: our transport, and no retries, because those are the engine's.
 pub(super) fn options(client: Client) -> ClientOptions {
     ClientOptions {
@@ -36,7 +42,11 @@ struct Carrier(Client);
 #[async_trait]
 impl HttpClient for Carrier {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let mut sent = http::Request::builder().method(request.method().as_ref()).uri(request.url().as_str());
+        let url = match std::env::var(METADATA_HOST) {
+            Ok(host) => elsewhere(request.url().as_str(), &host),
+            Err(_) => request.url().to_string(),
+        };
+        let mut sent = http::Request::builder().method(request.method().as_ref()).uri(url);
         for (name, value) in request.headers().iter() {
             sent = sent.header(name.as_str(), value.as_str());
         }
@@ -51,6 +61,14 @@ impl HttpClient for Carrier {
             }
         }
         Ok(AsyncRawResponse::from_bytes(head.status.as_u16().into(), headers, body))
+    }
+}
+
+/// A request to a machine's metadata service, sent to another host.
+fn elsewhere(url: &str, host: &str) -> String {
+    match url.strip_prefix(METADATA_SERVICE) {
+        Some(path) => format!("{}{path}", host.trim_end_matches('/')),
+        None => url.to_owned(),
     }
 }
 
@@ -143,6 +161,16 @@ impl SeekableStream for Pages {
 mod tests {
     use super::*;
     use budget::{Budget, Share};
+
+    #[test]
+    fn only_the_metadata_service_can_be_elsewhere() {
+        let url = "http://169.254.169.254/metadata/identity/oauth2/token?a=b";
+        assert_eq!(
+            elsewhere(url, "http://localhost:1/"),
+            "http://localhost:1/metadata/identity/oauth2/token?a=b"
+        );
+        assert_eq!(elsewhere("https://login.x/y", "http://localhost:1"), "https://login.x/y");
+    }
 
     #[test]
     fn pages_are_read_as_they_were_written_whatever_the_pieces_and_a_clone_starts_anew() {

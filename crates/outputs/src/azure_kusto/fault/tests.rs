@@ -2,42 +2,48 @@ use super::*;
 
 fn fault(step: Step, status: u16, code: &str) -> Fault {
     let text = format!("{status} {code}");
-    Fault { step, status: Some(status), code: code.to_owned(), after: None, text }
+    Fault { step, status: Some(status), code: code.to_owned(), permanent: None, after: None, text }
 }
 
 #[test]
 fn every_answer_has_the_verdict_of_the_table() {
     use Step::*;
     use Verdict::*;
-    for (status, code, [login, cluster, blob, queue]) in [
-        (408, "", [Again; 4]),
-        (429, "", [Again; 4]),
-        (500, "", [Again; 4]),
-        (503, "ServerBusy", [Again; 4]),
-        (520, "", [Again; 4]),
-        (401, "", [Hold, NewToken, NewResources, NewResources]),
-        (403, "AuthenticationFailed", [Hold, Hold, NewResources, NewResources]),
-        (404, "ContainerNotFound", [Hold, Hold, NewResources, NewResources]),
-        (409, "BlobAlreadyExists", [Hold, Hold, Done, NewResources]),
-        (409, "ContainerBeingDeleted", [Hold, Hold, NewResources, NewResources]),
-        (412, "", [Hold; 4]),
-        (413, "RequestBodyTooLarge", [Hold, Hold, Split, Hold]),
-        (400, "", [Hold; 4]),
-        (400, "Md5Mismatch", [Again; 4]),
-        (400, "InvalidBlockList", [Hold, Hold, Again, Hold]),
-        (400, "BadRequest_EntityNotFound", [Hold; 4]),
-        (302, "", [Hold; 4]),
+    for (status, code, [login, cluster, blob, queue, stream]) in [
+        (408, "", [Again; 5]),
+        (429, "", [Again; 5]),
+        (500, "", [Again; 5]),
+        (503, "ServerBusy", [Again; 5]),
+        (520, "", [Again; 5]),
+        (401, "", [Hold, NewToken, NewResources, NewResources, NewToken]),
+        (403, "AuthenticationFailed", [Hold, Hold, NewResources, NewResources, Hold]),
+        (404, "ContainerNotFound", [Hold, Hold, NewResources, NewResources, Hold]),
+        (409, "BlobAlreadyExists", [Hold, Hold, Done, NewResources, Hold]),
+        (409, "ContainerBeingDeleted", [Hold, Hold, NewResources, NewResources, Hold]),
+        (412, "", [Hold; 5]),
+        (413, "RequestBodyTooLarge", [Hold, Hold, Split, Hold, Split]),
+        (400, "", [Hold; 5]),
+        (400, "Md5Mismatch", [Again; 5]),
+        (400, "InvalidBlockList", [Hold, Hold, Again, Hold, Hold]),
+        (400, "BadRequest_EntityNotFound", [Hold; 5]),
+        (400, "BadRequest_StreamingIngestionPolicyNotEnabled", [Hold; 5]),
+        (400, "Stream_InputStreamTooLarge", [Hold, Hold, Hold, Hold, Split]),
+        (400, "Stream_DynamicPropertyBagTooLarge", [Hold, Hold, Hold, Hold, Data]),
+        (400, "BadFormat", [Hold, Hold, Hold, Hold, Data]),
+        (302, "", [Hold; 5]),
     ] {
-        let verdicts = [Login, Cluster, Blob, Queue].map(|step| fault(step, status, code).verdict());
-        assert_eq!(verdicts, [login, cluster, blob, queue], "{status} {code}");
+        let verdicts = Step::ALL.map(|step| fault(step, status, code).verdict());
+        assert_eq!(verdicts, [login, cluster, blob, queue, stream], "{status} {code}");
     }
+    let passing = Fault { permanent: Some(false), ..fault(Stream, 400, "BadRequest_Whatever") };
+    assert_eq!(passing.verdict(), Again);
     assert_eq!(Fault::local(Login, "no route").verdict(), Again);
 }
 
 #[test]
 fn no_answer_of_any_service_drops_a_record() {
     for status in 300..600 {
-        for step in [Step::Login, Step::Cluster, Step::Blob, Step::Queue] {
+        for step in Step::ALL {
             let outcome = fault(step, status, "").outcome();
             assert!(!matches!(outcome, Outcome::Reject { .. } | Outcome::Done), "{status} {step:?}");
         }

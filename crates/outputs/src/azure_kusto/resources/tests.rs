@@ -67,7 +67,7 @@ fn a_short_row_is_passed_over() {
 }
 
 #[test]
-fn batches_and_their_tries_take_turns_and_a_place_is_found_under_a_new_signature() {
+fn a_place_is_found_under_a_new_signature() {
     let url = |text| Url::parse(text).unwrap();
     let resources = Resources {
         containers: vec![url("https://a/c1?sig=new"), url("https://a/c2?sig=new")],
@@ -75,9 +75,6 @@ fn batches_and_their_tries_take_turns_and_a_place_is_found_under_a_new_signature
         context: Secret::new("ctx"),
         number: 1,
     };
-    assert_eq!(resources.container(0).path(), "/c1");
-    assert_eq!(resources.container(1).path(), "/c2");
-    assert_eq!(resources.container(u128::MAX).path(), "/c2");
     let place = place_of(&url("https://a/c2?sig=old"));
     assert_eq!(resources.container_at(&place).unwrap().query(), Some("sig=new"));
     assert!(resources.container_at("https://a/gone").is_none());
