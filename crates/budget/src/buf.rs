@@ -311,6 +311,16 @@ impl Buf {
     #[inline]
     fn patch_from(&mut self, mut page: NonNull<Header>, mark: Mark, mut bytes: &[u8]) {
         let mut at = mark.at;
+        // SAFETY: the page is this chain's alone, and the bytes written lie between its start and end. Apart from
+        // the loop, because here the compiler knows how many there are.
+        unsafe {
+            let header = page.as_ref();
+            if (header.start..=header.end).contains(&at) && bytes.len() <= (header.end - at) as usize {
+                let to = page.cast::<u8>().as_ptr().add(at as usize);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+                return;
+            }
+        }
         loop {
             // SAFETY: the page is this chain's alone, and the bytes written lie between its start and end.
             let next = unsafe {

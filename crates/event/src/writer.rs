@@ -110,6 +110,15 @@ impl Writer {
         self.put(&head)
     }
 
+    /// Writes a record without entries.
+    pub fn empty_record(&mut self, time: EventTime) -> Result<(), Full> {
+        let mut record = [0x92, 0x92, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x80];
+        record[2..12].copy_from_slice(&time.to_msgpack());
+        self.put(&record)?;
+        self.records += 1;
+        Ok(())
+    }
+
     /// Writes a whole record of which metadata and body are msgpack already: `part` gives their bytes, piece by
     /// piece, until it has no more. After [`Full`] the same call goes on where `progress` stands; nothing that
     /// was written is given up, so that a record of many pages is not begun again and again.

@@ -80,7 +80,9 @@ fn pipelined_requests_are_answered_in_their_order_also_when_connections_close() 
         assert_eq!(outcome.requests, 60, "{outcome}");
         let (answers, failures) =
             (outcome.answers.values().sum::<u64>(), outcome.failures.values().sum::<u64>());
-        assert_eq!((answers + failures, failures > 0), (60, keep == 10), "{outcome}");
+        // What was sent behind the last request of a connection, if anything was, has no answer.
+        assert_eq!(answers + failures, 60, "{outcome}");
+        assert!(failures == 0 || keep == 10, "{outcome}");
         assert_eq!(outcome.records, outcome.accepted() * 7);
     }
 }

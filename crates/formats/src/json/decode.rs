@@ -279,9 +279,26 @@ impl Transcoder {
     }
 
     fn record(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        if input.starts_with(b"{}") {
+            return self.empty_records(input);
+        }
         self.writer.begin_record(self.time)?;
         self.state = State::Begun;
         self.open(input, true)
+    }
+
+    /// Records without entries, and the commas between them. This only saves time: a body may be made of
+    /// nothing else.
+    fn empty_records(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        loop {
+            self.writer.empty_record(self.time)?;
+            advance(input, 2);
+            self.state = State::AfterRecord;
+            if !input.starts_with(b",{}") {
+                return Ok(());
+            }
+            self.go(input, State::Record)?;
+        }
     }
 
     #[inline]
@@ -299,16 +316,34 @@ impl Transcoder {
         self.go(input, if object { State::FirstKey } else { State::FirstElement })
     }
 
+    /// Arrays that stand directly in one another. This only saves time.
+    fn open_arrays(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        loop {
+            self.open(input, false)?;
+            if !matches!(input, [b'[', next, ..] if *next != b']') {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends an object or array, and those around it that end right behind it.
     #[inline]
     fn close(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
-        self.writer.end();
-        self.depth -= 1;
-        self.objects >>= 1;
-        if self.depth > 0 {
-            return self.go(input, State::AfterValue);
+        loop {
+            self.writer.end();
+            self.depth -= 1;
+            self.objects >>= 1;
+            if self.depth == 0 {
+                self.writer.end_record();
+                return self.go(input, State::AfterRecord);
+            }
+            self.go(input, State::AfterValue)?;
+            let end = if self.in_object() { b'}' } else { b']' };
+            if input.first() != Some(&end) {
+                return Ok(());
+            }
+            self.writer.entry()?;
         }
-        self.writer.end_record();
-        self.go(input, State::AfterRecord)
     }
 
     fn in_object(&self) -> bool {
@@ -343,8 +378,10 @@ impl Transcoder {
         match byte {
             b'"' => self.string(input, State::AfterValue, State::InText),
             b'-' | b'0'..=b'9' => self.number(input),
+            b'{' if input.get(1) == Some(&b'}') && self.depth < MAX_DEPTH => self.scalar(input, &[0x80], 2),
             b'{' => self.open(input, true),
-            b'[' => self.open(input, false),
+            b'[' if input.get(1) == Some(&b']') && self.depth < MAX_DEPTH => self.scalar(input, &[0x90], 2),
+            b'[' => self.open_arrays(input),
             b't' | b'f' | b'n' => self.word(input),
             _ => Err(Reason::ExpectedValue.into()),
         }
