@@ -26,6 +26,7 @@ pub mod program;
 pub mod report;
 pub mod sentence;
 pub mod statistics;
+pub mod synthetic;
 pub mod target;
 pub mod v8;
 pub mod wire;

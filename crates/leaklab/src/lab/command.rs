@@ -3,6 +3,7 @@
 mod judge;
 mod options;
 mod run;
+mod synthetic;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ pub fn command() -> Option<ExitCode> {
     let result = match name.to_str()? {
         "run" => run::run(&mut parser),
         "judge" => judge::judge(&mut parser),
+        "synthetic" => synthetic::synthetic(&mut parser),
         _ => return None,
     };
     Some(match result {

@@ -1,13 +1,14 @@
 //! From floors to a verdict, pure.
 //!
 //! 1. `increments`: what memory grew by over each block, and what was done in it.
-//! 2. `leaks`: the factor whose amounts explain the increments of all blocks best, and on what is left of them the
-//!    next, as long as one passes every test. Growth that dries up is no leak.
+//! 2. `leaks`: `fit` shares the increments of all blocks out among the factors; those that do not pass every test
+//!    leave, the weakest first. Growth that dries up is no leak.
 //! 3. `held`: what a held connection costs, and whether it comes back when it is closed.
 //! 4. `kept`: what is kept of the peak: by the allocator if it gives it back when asked, else by the program.
 //!
 //! A factor without growth gets the growth that is excluded: the upper end of its interval.
 
+mod fit;
 mod held;
 mod increments;
 mod kept;
@@ -131,6 +132,8 @@ pub struct Growth {
     /// `http/2` where it grows over that only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// How many bytes of the run it explains.
+    pub bytes: f64,
     /// What it is seen by.
     pub evidence: String,
 }
@@ -180,17 +183,15 @@ pub struct Judgement {
     pub factors: Vec<Row>,
 }
 
-/// Worst first.
-fn rank(verdict: Verdict) -> u32 {
-    match verdict {
-        Verdict::Leak => 0,
-        Verdict::Cardinality => 1,
-        Verdict::PerConnection => 2,
-        Verdict::HighWater => 3,
-        Verdict::Retention => 4,
-        Verdict::Inconclusive => 5,
-        Verdict::Clean => 6,
-    }
+/// How bad it is, the worst first: growth that goes on counts many times what is only kept, but a trickle does not
+/// hide a flood.
+fn weight(growth: &Growth) -> f64 {
+    let goes_on = match growth.verdict {
+        Verdict::Leak | Verdict::Cardinality => 20.0,
+        Verdict::PerConnection => 4.0,
+        _ => 1.0,
+    };
+    growth.bytes * goes_on
 }
 
 /// Decides on a capture.
@@ -214,7 +215,7 @@ pub fn judge(capture: &Capture, margins: &Margins) -> Judgement {
     factors.push(held.row);
     growing.extend(held.growing);
     growing.extend(kept::kept(&floors, &leaks.slopes, margins, &program, &growing));
-    growing.sort_by_key(|growth| rank(growth.verdict));
+    growing.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     conclude(growing, factors, capture)
 }
 

@@ -108,15 +108,21 @@ pub fn bootstrap<T>(blocks: &[Vec<T>], doubt: f64, estimate: impl Fn(&[&T]) -> f
         return Estimate { value, low: f64::NEG_INFINITY, high: f64::INFINITY };
     }
     let mut numbers = Numbers(17);
-    let mut values: Vec<f64> = (0..SAMPLES)
+    let values: Vec<f64> = (0..SAMPLES)
         .map(|_| {
             let drawn: Vec<&T> =
                 (0..blocks.len()).flat_map(|_| &blocks[numbers.below(blocks.len())]).collect();
             estimate(&drawn)
         })
         .collect();
-    values.sort_by(f64::total_cmp);
-    let at = |share: f64| values[((SAMPLES - 1) as f64 * share).round() as usize];
+    between(value, values, doubt)
+}
+
+/// A value with the interval that its samples leave when a share of them is in doubt.
+pub fn between(value: f64, mut samples: Vec<f64>, doubt: f64) -> Estimate {
+    samples.sort_by(f64::total_cmp);
+    let last = samples.len().saturating_sub(1);
+    let at = |share: f64| samples.get((last as f64 * share).round() as usize).copied().unwrap_or(value);
     Estimate { value, low: at(doubt / 2.0), high: at(1.0 - doubt / 2.0) }
 }
 

@@ -164,7 +164,16 @@ fn per_connection(
         returned.clamp(0.0, 1.0) * 100.0,
     );
     let unit = Factor::ConnectionsHeld.unit().to_owned();
-    Some(Growth { verdict, factor: Factor::ConnectionsHeld, slope, unit, interval, protocol: None, evidence })
+    Some(Growth {
+        verdict,
+        factor: Factor::ConnectionsHeld,
+        slope,
+        unit,
+        interval,
+        protocol: None,
+        bytes: slope * most,
+        evidence,
+    })
 }
 
 /// Whether the cost goes with the size of the request that came over the connection.
@@ -194,6 +203,8 @@ fn with_size(visits: &[Visit]) -> Option<Growth> {
         unit: Factor::PayloadBytes.unit().to_owned(),
         interval: [estimate.low, estimate.high],
         protocol: None,
+        // Named behind the connections, which it is a part of.
+        bytes: 0.0,
         evidence,
     })
 }

@@ -78,11 +78,27 @@ fn by_size(floors: &[Floor], slopes: &Amounts, margins: &Margins, collects: bool
         figure::bytes(largest),
         figure::bytes(kept),
     );
-    Some(growth(Verdict::HighWater, Factor::PayloadBytes, slope, interval, evidence))
+    Some(growth(Verdict::HighWater, Factor::PayloadBytes, slope, interval, kept, evidence))
 }
 
-fn growth(verdict: Verdict, factor: Factor, slope: f64, interval: [f64; 2], evidence: String) -> Growth {
-    Growth { verdict, factor, slope, unit: factor.unit().to_owned(), interval, protocol: None, evidence }
+fn growth(
+    verdict: Verdict,
+    factor: Factor,
+    slope: f64,
+    interval: [f64; 2],
+    bytes: f64,
+    evidence: String,
+) -> Growth {
+    Growth {
+        verdict,
+        factor,
+        slope,
+        unit: factor.unit().to_owned(),
+        interval,
+        protocol: None,
+        bytes,
+        evidence,
+    }
 }
 
 /// What the allocator gave back when it was asked.
@@ -102,7 +118,7 @@ fn by_allocator(floors: &[&Floor]) -> Option<Growth> {
     );
     Some(Growth {
         unit: "bytes".to_owned(),
-        ..growth(Verdict::Retention, Factor::None, given, [given, given], evidence)
+        ..growth(Verdict::Retention, Factor::None, given, [given, given], given, evidence)
     })
 }
 
@@ -117,7 +133,7 @@ fn since_start(floors: &[Floor], to: &Floor, slopes: &Amounts, verdict: Verdict)
         "memory is {} higher than before the first load and does not fall; it came with {name} and then no more",
         figure::bytes(kept),
     );
-    Some(Growth { unit: "bytes".to_owned(), ..growth(verdict, factor, kept, [kept, kept], evidence) })
+    Some(Growth { unit: "bytes".to_owned(), ..growth(verdict, factor, kept, [kept, kept], kept, evidence) })
 }
 
 /// The block of the warm-up that raised memory most.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::increments::{Amounts, STREAMS, Step, TIME};
-use super::{Factor, Growth, Row, Verdict};
+use super::{Factor, Growth, Row, Verdict, fit};
 use crate::lab::capture::Kind;
 use crate::lab::figure;
 use crate::lab::plan::Margins;
-use crate::lab::statistics::{Estimate, bootstrap, median, slope_through_origin, spread, theil_sen};
+use crate::lab::statistics::{Estimate, between, bootstrap, spread, theil_sen};
 
 /// The factors, in the order of the amounts; what stands at the place of streams is requests over HTTP/2.
 const FACTORS: [Factor; 6] = [
@@ -20,8 +20,10 @@ const FACTORS: [Factor; 6] = [
 ];
 /// The share of intervals that may be wrong, over all factors.
 const DOUBT: f64 = 0.05;
-/// How much of the increments a factor must explain.
-const EXPLAINED: f64 = 0.35;
+/// The least part of all growth that is named as growth with a factor.
+const SHARE: f64 = 0.15;
+/// Growth over the run that could hide between two floors: some pages.
+const FINEST: f64 = (64 << 10) as f64;
 /// Growth in the second half of the cycles, as a share of that in the first, that is not drying up.
 const GOES_ON: f64 = 0.3;
 /// Growth must be above the noise of as many blocks by this factor.
@@ -29,7 +31,7 @@ const ABOVE_NOISE: f64 = 3.0;
 /// Growth over the run that is taken for none, whatever the noise.
 const LEAST: f64 = (384 << 10) as f64;
 /// The same for a runtime that collects garbage.
-const LEAST_COLLECTED: f64 = (3 << 20) as f64;
+const LEAST_COLLECTED: f64 = (4 << 20) as f64;
 
 /// What was found.
 pub struct Leaks {
@@ -55,47 +57,116 @@ fn own(factor: usize, kind: Kind) -> bool {
 
 /// Finds them.
 pub fn leaks(steps: &[Step], margins: &Margins, collects: bool) -> Leaks {
-    let mut rest: Vec<Step> = steps.iter().filter(|step| step.cycle > 0).copied().collect();
-    let mut slopes = [0.0; 6];
-    let mut growing = Vec::new();
-    while growing.len() < 3 {
-        let Some((factor, estimate)) = best(&rest, margins, collects, &slopes) else { break };
-        slopes[factor] = estimate.value;
-        growing.push(growth(factor, estimate, &rest, steps));
-        for step in &mut rest {
-            step.grown -= estimate.value * step.amounts[factor];
+    let steps: Vec<Step> = steps.iter().filter(|step| step.cycle > 0).copied().collect();
+    let fitting = Fitting { steps: &steps, cycles: fit::cycles(&steps), collects };
+    let mut among: Vec<usize> = (0..6).filter(|factor| measured(*factor, &steps)).collect();
+    // A factor that does not pass leaves, the weakest first, and what it explained goes to the others.
+    let (slopes, estimates) = loop {
+        let slopes = fit::slopes(&fitting.rows(), &among);
+        let estimates = match fitting
+            .weakest(&slopes, &among, |factor| !fitting.looks_like_growth(&slopes, &among, factor))
+        {
+            Some(factor) => Err(factor),
+            None => {
+                let estimates = fitting.estimates(&slopes, &among);
+                let chance =
+                    |factor: usize| per(factor, estimates[factor].low) <= FACTORS[factor].margin(margins);
+                fitting.weakest(&slopes, &among, chance).map_or(Ok(estimates), Err)
+            }
+        };
+        match estimates {
+            Ok(estimates) => break (slopes, estimates),
+            Err(weakest) => among.retain(|factor| *factor != weakest),
         }
-    }
-    let factors = (0..6).map(|factor| row(factor, &rest, &slopes, &growing)).collect();
+    };
+    among.sort_by(|a, b| fitting.explains(&slopes, *b).total_cmp(&fitting.explains(&slopes, *a)));
+    let growing = among
+        .iter()
+        .map(|factor| growth(*factor, estimates[*factor], &fitting.without(&slopes, *factor)))
+        .collect();
+    let factors = (0..6)
+        .map(|factor| {
+            let known = among.contains(&factor).then_some(estimates[factor]);
+            row(factor, &fitting.without(&slopes, factor), known)
+        })
+        .collect();
     Leaks { growing, factors, slopes }
 }
 
-/// The factor that explains most, if it passes every test.
-fn best(steps: &[Step], margins: &Margins, collects: bool, known: &Amounts) -> Option<(usize, Estimate)> {
-    let nothing: f64 = steps.iter().map(|step| step.grown.abs()).sum();
-    let mut candidates: Vec<(f64, usize)> = (0..6)
-        .filter(|factor| known[*factor] == 0.0 && measured(*factor, steps))
-        .map(|factor| (loss(steps, factor, slope(steps, factor)), factor))
-        .collect();
-    candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
-    // Only the one that explains most is a candidate: what a second explains is seen when the first is taken away.
-    let (left, factor) = *candidates.first()?;
-    let estimate = estimate(steps, factor);
-    let passes = left <= nothing * (1.0 - EXPLAINED) && is_growth(steps, factor, estimate, margins, collects);
-    passes.then_some((factor, estimate))
+/// The steps of a capture while factors are tried.
+struct Fitting<'a> {
+    steps: &'a [Step],
+    cycles: Vec<Vec<Step>>,
+    collects: bool,
+}
+
+impl Fitting<'_> {
+    fn rows(&self) -> Vec<&Step> {
+        self.cycles.iter().flatten().collect()
+    }
+
+    /// The growth that a factor explains, over all blocks.
+    fn explains(&self, slopes: &Amounts, factor: usize) -> f64 {
+        self.steps.iter().map(|step| slopes[factor] * step.amounts[factor]).sum()
+    }
+
+    /// Of the factors that fail, the one that explains least.
+    fn weakest(&self, slopes: &Amounts, among: &[usize], fails: impl Fn(usize) -> bool) -> Option<usize> {
+        let failing = among.iter().copied().filter(|factor| fails(*factor));
+        failing.min_by(|a, b| self.explains(slopes, *a).total_cmp(&self.explains(slopes, *b)))
+    }
+
+    /// The steps without what the other factors explain.
+    fn without(&self, slopes: &Amounts, but: usize) -> Vec<Step> {
+        let others = |step: &Step| -> f64 {
+            (0..6).filter(|factor| *factor != but).map(|factor| slopes[factor] * step.amounts[factor]).sum()
+        };
+        self.steps.iter().map(|step| Step { grown: step.grown - others(step), ..*step }).collect()
+    }
+
+    /// The tests that need no bootstrap: enough, a part of the whole that counts, no drying up, above the noise.
+    fn looks_like_growth(&self, slopes: &Amounts, among: &[usize], factor: usize) -> bool {
+        let total = self.explains(slopes, factor);
+        let all: f64 = among.iter().map(|factor| self.explains(slopes, *factor)).sum();
+        let least = if self.collects { LEAST_COLLECTED } else { LEAST };
+        total > least
+            && total > all * SHARE
+            && self.goes_on(among, factor)
+            && self.is_above_noise(slopes, factor)
+    }
+
+    /// Growth that dries up is no leak.
+    fn goes_on(&self, among: &[usize], factor: usize) -> bool {
+        let (early, late) = self.cycles.split_at(self.cycles.len() / 2);
+        let slope =
+            |cycles: &[Vec<Step>]| fit::slopes(&cycles.iter().flatten().collect::<Vec<_>>(), among)[factor];
+        slope(late) >= GOES_ON * slope(early)
+    }
+
+    /// What a factor explains must be more than what chance adds up to in blocks of its own.
+    fn is_above_noise(&self, slopes: &Amounts, factor: usize) -> bool {
+        let left = self.without(slopes, factor);
+        let errors: Vec<f64> =
+            left.iter().map(|step| step.grown - slopes[factor] * step.amounts[factor]).collect();
+        let own: Vec<&Step> = left.iter().filter(|step| own(factor, step.kind)).collect();
+        let total: f64 = own.iter().map(|step| slopes[factor] * step.amounts[factor]).sum();
+        total > ABOVE_NOISE * spread(&errors) * (own.len() as f64).sqrt()
+    }
+
+    /// The slopes with their intervals. The doubt is shared out over the factors.
+    fn estimates(&self, slopes: &Amounts, among: &[usize]) -> [Estimate; 6] {
+        let samples = fit::bootstrap(&self.cycles, among);
+        let doubt = DOUBT / FACTORS.len() as f64;
+        std::array::from_fn(|factor| {
+            let drawn: Vec<f64> = samples.iter().map(|sample| sample[factor]).collect();
+            between(slopes[factor], drawn, doubt)
+        })
+    }
 }
 
 /// Whether there was anything of the factor in blocks of its own.
 fn measured(factor: usize, steps: &[Step]) -> bool {
     steps.iter().filter(|step| own(factor, step.kind) && step.amounts[factor] > 0.0).count() >= 2
-}
-
-fn slope(steps: &[Step], factor: usize) -> f64 {
-    slope_through_origin(&steps.iter().map(|step| (step.amounts[factor], step.grown)).collect::<Vec<_>>())
-}
-
-fn loss(steps: &[Step], factor: usize, slope: f64) -> f64 {
-    steps.iter().map(|step| (step.grown - slope * step.amounts[factor]).abs()).sum()
 }
 
 fn by_cycle(steps: &[Step]) -> Vec<Vec<Step>> {
@@ -128,23 +199,6 @@ fn staircase(steps: &[Step], factor: usize) -> Vec<(f64, f64)> {
     points
 }
 
-fn is_growth(steps: &[Step], factor: usize, estimate: Estimate, margins: &Margins, collects: bool) -> bool {
-    let margin = FACTORS[factor].margin(margins) / if factor == TIME { 3600.0 } else { 1.0 };
-    let own: Vec<&Step> = steps.iter().filter(|step| own(factor, step.kind)).collect();
-    let amount: f64 = own.iter().map(|step| step.amounts[factor]).sum();
-    let total = estimate.value * amount;
-    let residuals: Vec<f64> =
-        steps.iter().map(|step| step.grown - estimate.value * step.amounts[factor]).collect();
-    let noise = spread(&residuals) * (own.len() as f64).sqrt();
-    let least = if collects { LEAST_COLLECTED } else { LEAST };
-    let half = own.len() / 2;
-    let ratio = |steps: &[&Step]| {
-        median(&steps.iter().map(|step| step.grown / step.amounts[factor].max(1e-9)).collect::<Vec<_>>())
-    };
-    let goes_on = ratio(&own[half..]) >= GOES_ON * ratio(&own[..half]);
-    estimate.low > margin && total > least.max(ABOVE_NOISE * noise) && goes_on
-}
-
 fn per(factor: usize, slope: f64) -> f64 {
     if factor == TIME { slope * 3600.0 } else { slope }
 }
@@ -153,11 +207,11 @@ fn protocol(factor: usize) -> Option<String> {
     (factor == STREAMS).then(|| "http/2".to_owned())
 }
 
-fn growth(factor: usize, estimate: Estimate, steps: &[Step], all: &[Step]) -> Growth {
+fn growth(factor: usize, estimate: Estimate, steps: &[Step]) -> Growth {
     let name = FACTORS[factor];
     let verdict = if name == Factor::DistinctKeys { Verdict::Cardinality } else { Verdict::Leak };
     let own: Vec<&Step> = steps.iter().filter(|step| own(factor, step.kind)).collect();
-    let amount: f64 = all.iter().map(|step| step.amounts[factor]).sum();
+    let amount: f64 = steps.iter().map(|step| step.amounts[factor]).sum();
     let grown: f64 = own.iter().map(|step| step.grown).sum();
     let evidence = format!(
         "{} blocks of {} raised the floor by {} in all, {} {} ({} to {}){}; {} of it in the whole run",
@@ -178,6 +232,7 @@ fn growth(factor: usize, estimate: Estimate, steps: &[Step], all: &[Step]) -> Gr
         unit: name.unit().to_owned(),
         interval: [per(factor, estimate.low), per(factor, estimate.high)],
         protocol: protocol(factor),
+        bytes: amount * estimate.value,
         evidence,
     }
 }
@@ -193,18 +248,20 @@ fn block(factor: usize) -> &'static str {
     }
 }
 
-fn row(factor: usize, rest: &[Step], slopes: &Amounts, growing: &[Growth]) -> Row {
+fn row(factor: usize, steps: &[Step], known: Option<Estimate>) -> Row {
+    let grows = known.is_some();
     let name = FACTORS[factor];
-    let measured = measured(factor, rest);
-    let own: Vec<Step> = rest.iter().filter(|step| own(factor, step.kind)).copied().collect();
-    // What was taken away for the factor itself is put back: the picture shows what was seen.
-    let seen: Vec<Step> = own
-        .iter()
-        .map(|step| Step { grown: step.grown + slopes[factor] * step.amounts[factor], ..*step })
-        .collect();
-    let estimate = if measured { estimate(&seen, factor) } else { Estimate::default() };
-    let grows = growing.iter().any(|growth| growth.factor == name && growth.protocol == protocol(factor));
+    let measured = measured(factor, steps);
+    let own: Vec<Step> = steps.iter().filter(|step| own(factor, step.kind)).copied().collect();
+    let estimate = match known {
+        Some(known) => known,
+        None if measured => estimate(steps, factor),
+        None => Estimate::default(),
+    };
     let interval = [per(factor, estimate.low), per(factor, estimate.high)];
+    // Nothing is excluded that is less than the kernel's pages can show.
+    let amount: f64 = own.iter().map(|step| step.amounts[factor]).sum();
+    let finest = per(factor, FINEST / amount.max(1e-9));
     Row {
         factor: name,
         protocol: protocol(factor),
@@ -213,7 +270,7 @@ fn row(factor: usize, rest: &[Step], slopes: &Amounts, growing: &[Growth]) -> Ro
         slope: per(factor, estimate.value),
         unit: name.unit().to_owned(),
         interval,
-        excluded: (measured && !grows).then(|| interval[1].max(0.0)),
-        staircase: if measured { staircase(&seen, factor) } else { Vec::new() },
+        excluded: (measured && !grows).then(|| interval[1].max(finest)),
+        staircase: if measured { staircase(&own, factor) } else { Vec::new() },
     }
 }
