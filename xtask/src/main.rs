@@ -13,6 +13,7 @@ Usage: cargo x COMMAND
   quickstart   starts a local Kusto and weir, sends large payloads, and shows rows and memory
   test         every test; installs the tools that the tests drive, and says so
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
+  zoo          the leak lab on servers with known defects (cargo x zoo --times 2 --budget 60s; --synthetic)
   check        formatting and lints
   gate         check, then test
   fmt          formats the code
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
         ["quickstart"] => quickstart::quickstart(),
         ["test", rest @ ..] => test(rest),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["zoo", "--synthetic", rest @ ..] => bench::leaklab(&[&["synthetic"], rest].concat(), &[]),
+        ["zoo", rest @ ..] => bench::leaklab(&[&["zoo"], rest].concat(), &["zoo"]),
         ["check"] => check(),
         ["gate"] => check().and_then(|()| test(&[])),
         ["fmt"] => run::cargo(&["fmt", "--all"]),

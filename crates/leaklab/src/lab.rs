@@ -30,3 +30,4 @@ pub mod synthetic;
 pub mod target;
 pub mod v8;
 pub mod wire;
+pub mod zoo;

@@ -34,6 +34,8 @@ pub enum Kind {
     Streams,
     /// Nothing.
     Rest,
+    /// Hardly anything for some seconds; the allocator may give back what it keeps.
+    Patience,
     /// Connections held that sent a small request.
     Held,
     /// The same connections, which then sent a large one.

@@ -4,6 +4,9 @@ mod judge;
 mod options;
 mod run;
 mod synthetic;
+mod zoo;
+
+pub use run::{measure, write};
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,6 +38,7 @@ pub fn command() -> Option<ExitCode> {
     let result = match name.to_str()? {
         "run" => run::run(&mut parser),
         "judge" => judge::judge(&mut parser),
+        "zoo" => zoo::zoo(&mut parser),
         "synthetic" => synthetic::synthetic(&mut parser),
         _ => return None,
     };

@@ -28,6 +28,9 @@ const LOOKS: u32 = 3;
 const VISITS: u64 = 5;
 /// Seconds that settling may take in a block.
 const SETTLE: f64 = 0.08;
+/// What an allocator may keep without being watched for it, and for how long it is watched then.
+const KEPT: u64 = 8 << 20;
+const PATIENCE: Duration = Duration::from_secs(11);
 /// Growth that ends a block.
 const BLOCK_GROWTH: u64 = 192 << 20;
 
@@ -139,6 +142,8 @@ struct Course<'a> {
     /// Large requests of a settling.
     settling: u64,
     slowest: Duration,
+    /// The most that the allocator gave back when it was asked.
+    kept: u64,
 }
 
 impl<'a> Course<'a> {
@@ -175,6 +180,7 @@ impl<'a> Course<'a> {
             block: plan.block,
             settling,
             slowest: Duration::ZERO,
+            kept: 0,
         }
     }
 
@@ -188,6 +194,8 @@ impl<'a> Course<'a> {
         self.cycle()?;
         let mut last = begun.elapsed();
         self.pace(last, cycles_end.saturating_duration_since(Instant::now()));
+        let cycles_end = if self.kept < KEPT { cycles_end } else { cycles_end - PATIENCE.min(left / 4) };
+        self.kept = 0;
         while self.cycle < self.plan.cycles {
             let begun = Instant::now();
             if begun + last.mul_f64(0.8) > cycles_end {
@@ -197,9 +205,27 @@ impl<'a> Course<'a> {
             self.cycle()?;
             last = begun.elapsed();
         }
+        self.patience(cycles_end)?;
         self.visits(held_end)?;
         self.drive.close();
         self.sizes()
+    }
+
+    /// Where the allocator seems to keep what was freed: whether it gives it back by itself, given some seconds in
+    /// which a request now and then lets it. Memory is read without asking.
+    fn patience(&mut self, end: Instant) -> Result<(), String> {
+        if self.kept < KEPT {
+            return Ok(());
+        }
+        self.begin(Kind::Patience);
+        let (small, stop) = (self.found.small.clone(), &self.shared.stop);
+        let until = (Instant::now() + PATIENCE).min(end + PATIENCE / 2);
+        while Instant::now() < until {
+            let limit = Limit { count: 1, until };
+            self.drive.requests(Work::Same(&small), limit, stop);
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        self.floor(Kind::Patience, 0)
     }
 
     /// Connections held: more of them each time, because what was freed may not be given back.
@@ -346,7 +372,7 @@ impl<'a> Course<'a> {
 
     /// Settles, rests, and reads memory: as it is, and after allocator and collector were asked.
     fn measure(&mut self, kind: Kind, body: u64) -> Result<Floor, String> {
-        if kind != Kind::Start {
+        if !matches!(kind, Kind::Start | Kind::Patience) {
             let body = self.found.large.as_ref().unwrap_or(&self.found.small).clone();
             let until = (Instant::now() + Duration::from_secs_f64(SETTLE * 4.0)).min(self.end);
             let limit = Limit { count: self.settling, until };
@@ -359,6 +385,7 @@ impl<'a> Course<'a> {
         if let Some(asker) = self.asker.as_mut().filter(|asker| asker.failed.is_none()) {
             if asker.ask() {
                 look = self.least(rest / 4)?;
+                self.kept = self.kept.max(unasked.anonymous.saturating_sub(look.anonymous));
             } else if let Some(why) = &asker.failed {
                 self.shared.note(format!("allocator and collector are not asked any more: {why}"));
             }
@@ -441,6 +468,7 @@ pub fn name(kind: Kind) -> &'static str {
         Kind::Rest => "rest",
         Kind::Held => "connections held",
         Kind::HeldLarge => "connections held, large request",
+        Kind::Patience => "long rest",
         Kind::Closed => "connections closed",
         Kind::Size => "larger bodies",
     }

@@ -47,7 +47,7 @@ pub fn steps(floors: &[Floor]) -> Vec<Step> {
     let mut before: Option<&Floor> = None;
     for floor in floors {
         match floor.kind {
-            Kind::Held | Kind::HeldLarge | Kind::Size => break,
+            Kind::Held | Kind::HeldLarge | Kind::Size | Kind::Patience => break,
             _ => {}
         }
         if let Some(before) = before {

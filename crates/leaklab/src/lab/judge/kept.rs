@@ -103,7 +103,13 @@ fn growth(
 
 /// What the allocator gave back when it was asked.
 fn by_allocator(floors: &[&Floor]) -> Option<Growth> {
-    let warm: Vec<&&Floor> = floors.iter().filter(|floor| floor.cycle > 0 && floor.held == 0).collect();
+    // Where it was watched longer, that counts: some allocators give back after seconds.
+    let watched = |floor: &&&Floor| floor.kind == Kind::Patience;
+    let usual = |floor: &&&Floor| floor.cycle > 0 && floor.held == 0;
+    let mut warm: Vec<&&Floor> = floors.iter().filter(watched).collect();
+    if warm.is_empty() {
+        warm = floors.iter().filter(usual).collect();
+    }
     let given: Vec<f64> = warm.iter().map(|floor| floor.unasked as f64 - floor.anonymous as f64).collect();
     let before: Vec<f64> = warm.iter().map(|floor| floor.unasked as f64).collect();
     let (given, before) = (median(&given), median(&before));
