@@ -22,10 +22,12 @@ use tokio::task::LocalSet;
 
 /// One arena, freed pages returned at once, no caches per thread, no huge pages: the heap holds only small
 /// things, and what it frees must not stay resident.
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Read by jemalloc before the first allocation; environment variables come too late to be relied on.
+#[cfg(not(feature = "system-allocator"))]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static HEAP_OPTIONS: &[u8; 91] =
     b"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0,tcache:false,thp:never,background_thread:false\0";

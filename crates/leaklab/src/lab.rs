@@ -16,6 +16,7 @@ pub mod figure;
 pub mod finding;
 pub mod http1;
 pub mod http2;
+pub mod inner;
 pub mod inside;
 pub mod judge;
 pub mod look;

@@ -1,9 +1,13 @@
 //! The lab's command lines: `leaklab run`, `watch`, `compare`, `quick`, `trace`, `judge`, `zoo`.
 
+mod compare;
 mod judge;
 mod options;
+mod quick;
 mod run;
 mod synthetic;
+mod trace;
+mod watch;
 mod zoo;
 
 pub use run::{measure, write};
@@ -15,7 +19,13 @@ use lexopt::prelude::*;
 
 const HELP: &str = "\
 Usage: leaklab run --cmd 'COMMAND' --url http://127.0.0.1:PORT/path [OPTION ...]
+       leaklab watch --pid P | --cmd 'COMMAND' [OPTION ...]
+       leaklab compare --cmd 'COMMAND' --url URL --cmd 'COMMAND' [--url URL] [OPTION ...]
+       leaklab quick --cmd 'COMMAND' | --pid P  --url URL [--payload FILE]
+       leaklab trace --with valgrind|heaptrack --cmd 'COMMAND' --url URL [OPTION ...]
        leaklab judge CAPTURE [--json] [--report FILE]
+       leaklab synthetic [--count N]
+       leaklab zoo [NAME ...] [OPTION ...]
 
 run      starts the command, waits until it listens, loads it, and decides what its memory grows with.
   --payload FILE    what is posted (default: a JSON array with one record); best is an array of records
@@ -24,7 +34,19 @@ run      starts the command, waits until it listens, loads it, and decides what 
   --out DIR         writes capture.jsonl, report.html, result.json and target.log there
   --no-ask          does not ask allocator and collector to give back what nobody needs before memory is read
   --json            one JSON document on standard output
-judge    decides again on a capture.
+
+watch    shows memory, threads, descriptors and sockets of a process and its children over time.
+  --interval 1s  --for 10m  --out FILE    how often, how long, and where the capture goes
+  --inner URL  --name NAME                a number that the process tells of itself: weir's ledger
+                                          (/api/v1/memory), jemalloc statistics, a Go heap profile (?debug=1)
+
+compare  the same plan on two commands (--payload, --plan, --budget, --out, --json as above; the budget is for both).
+quick    memory after 1 request and after 11.
+trace    the ten stacks that grow most, by Debian's tools (--payload FILE, --requests N, --http2).
+judge    decides again on a capture of run.
+synthetic  how often the judge is right on captures whose truth is known.
+zoo      the lab on servers with known defects (--times 5, --budget 60s, --at-a-time 1, --programs DIR, --source DIR,
+         --out DIR; NAMEs choose: system jemalloc python, a defect, defect or twin).
 
 Exit status: 0 clean, 1 memory grows, 2 it could not be measured.
 ";
@@ -37,6 +59,10 @@ pub fn command() -> Option<ExitCode> {
     let mut parser = lexopt::Parser::from_args(rest);
     let result = match name.to_str()? {
         "run" => run::run(&mut parser),
+        "watch" => watch::watch(&mut parser),
+        "compare" => compare::compare(&mut parser),
+        "quick" => quick::quick(&mut parser),
+        "trace" => trace::trace(&mut parser),
         "judge" => judge::judge(&mut parser),
         "zoo" => zoo::zoo(&mut parser),
         "synthetic" => synthetic::synthetic(&mut parser),
