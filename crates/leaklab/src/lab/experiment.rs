@@ -425,6 +425,9 @@ impl<'a> Course<'a> {
     fn sizes(&mut self) -> Result<(), String> {
         let Some(large) = self.found.large.clone() else { return Ok(()) };
         self.cycle += 1;
+        if let Some(asker) = &mut self.asker {
+            asker.map_large_blocks();
+        }
         let mut accepted = false;
         for size in self.plan.sizes.clone() {
             let body = self.payload.padded(size).unwrap_or_else(|| self.payload.sized(size));

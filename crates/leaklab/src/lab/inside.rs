@@ -17,11 +17,23 @@ const WAITING: Duration = Duration::from_secs(1);
 /// "All arenas" for jemalloc, purged.
 const PURGE: &[u8] = b"arena.4096.purge\0";
 
+/// The size from which glibc maps a block by itself, as it is at its start.
+const LARGE_BLOCK: u64 = 128 << 10;
+
+/// What a function is called with.
+#[derive(Clone, Copy)]
+enum Arguments<'a> {
+    Numbers([u64; 2]),
+    /// A text and zeros.
+    Text(&'a [u8]),
+}
+
 /// Whom to ask in a process, found out once.
 pub struct Asker {
     pid: u32,
     jemalloc: Option<u64>,
     glibc: Option<u64>,
+    options: Option<u64>,
     v8: Option<Inspector>,
     /// Why nobody is asked any more.
     pub failed: Option<String>,
@@ -34,10 +46,11 @@ impl Asker {
             .or_else(|| program::function(pid, &program::JEMALLOC, Some("libjemalloc")));
         let glibc = program::function(pid, &["malloc_trim"], Some("libc.so.6"))
             .or_else(|| program::function(pid, &["malloc_trim", "__malloc_trim"], None));
+        let options = program::function(pid, &["mallopt"], Some("libc.so.6"));
         let v8 = port.filter(|_| runtime == "node").and_then(|port| Inspector::open(pid, port).ok());
         let nobody = jemalloc.is_none() && glibc.is_none() && v8.is_none();
         let failed = nobody.then(|| "its allocator is not known".to_owned());
-        Asker { pid, jemalloc, glibc, v8, failed }
+        Asker { pid, jemalloc, glibc, options, v8, failed }
     }
 
     /// What is asked, in words.
@@ -63,27 +76,41 @@ impl Asker {
         self.failed.is_none()
     }
 
+    /// Tells glibc to map large blocks by themselves, as it does until the first of them is freed, and to trim the
+    /// heaps of threads. It keeps up to 64 MiB of what a large block leaves otherwise, which `malloc_trim` does not
+    /// reach: that is the allocator's peak and not the program's.
+    pub fn map_large_blocks(&mut self) {
+        let Some(mallopt) = self.options.filter(|_| self.failed.is_none()) else { return };
+        for option in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+            let arguments = [option as u64, LARGE_BLOCK];
+            if let Err(error) = call(self.pid, mallopt, Arguments::Numbers(arguments)) {
+                self.failed = Some(error);
+                return;
+            }
+        }
+    }
+
     fn try_ask(&mut self) -> Result<(), String> {
         if let Some(v8) = &mut self.v8 {
             v8.collect().map_err(|error| format!("inspector: {error}"))?;
         }
         if let Some(address) = self.jemalloc {
-            call(self.pid, address, Some(PURGE))?;
+            call(self.pid, address, Arguments::Text(PURGE))?;
         }
         if let Some(address) = self.glibc {
-            call(self.pid, address, None)?;
+            call(self.pid, address, Arguments::Numbers([0, 0]))?;
         }
         Ok(())
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-fn call(pid: u32, function: u64, text: Option<&[u8]>) -> Result<(), String> {
-    x86::call(pid as i32, function, text).map_err(|error| format!("ptrace: {error}"))
+fn call(pid: u32, function: u64, arguments: Arguments) -> Result<(), String> {
+    x86::call(pid as i32, function, arguments).map_err(|error| format!("ptrace: {error}"))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn call(_: u32, _: u64, _: Option<&[u8]>) -> Result<(), String> {
+fn call(_: u32, _: u64, _: Arguments) -> Result<(), String> {
     Err("not on this processor".to_owned())
 }
 
@@ -93,7 +120,7 @@ mod x86 {
     use std::mem::MaybeUninit;
     use std::ptr::null_mut;
 
-    use super::{CALL, Duration, Instant, WAITING};
+    use super::{Arguments, CALL, Duration, Instant, WAITING};
 
     /// The number of no system call: nothing is restarted when the thread goes on.
     const NONE: u64 = u64::MAX;
@@ -215,23 +242,27 @@ mod x86 {
         }
     }
 
-    /// Calls `function(text or 0, 0, 0, 0, 0)` in the main thread of a process.
-    pub fn call(pid: i32, function: u64, text: Option<&[u8]>) -> io::Result<()> {
+    /// Calls a function in the main thread of a process; arguments behind those given are 0.
+    pub fn call(pid: i32, function: u64, arguments: Arguments) -> io::Result<()> {
         let thread = waiting(pid)?;
         let before = thread.registers()?;
         // Below the stack and what a function may use beneath it; at a call it is aligned but for the address
         // to return to. That address is 0: the return is a fault, which stops the thread once more.
         let room = (before.rsp - 1024) & !15;
         let argument = room + 64;
-        if let Some(text) = text {
-            thread.write(argument, text)?;
-        }
+        let [first, second] = match arguments {
+            Arguments::Numbers(numbers) => numbers,
+            Arguments::Text(text) => {
+                thread.write(argument, text)?;
+                [argument, 0]
+            }
+        };
         thread.write(room - 8, &[0; 8])?;
         let mut registers = before;
         registers.rsp = room - 8;
         registers.rip = function;
-        registers.rdi = if text.is_some() { argument } else { 0 };
-        (registers.rsi, registers.rdx, registers.rcx, registers.r8) = (0, 0, 0, 0);
+        (registers.rdi, registers.rsi) = (first, second);
+        (registers.rdx, registers.rcx, registers.r8) = (0, 0, 0);
         (registers.rax, registers.orig_rax) = (0, NONE);
         thread.set(&registers)?;
         thread.go_on()?;

@@ -69,7 +69,13 @@ fn by_size(floors: &[Floor], slopes: &Amounts, margins: &Margins, collects: bool
     let errors: Vec<f64> = points.iter().map(|(x, y)| (y - slope * x).abs()).collect();
     let worst = errors.iter().copied().fold(0.0, f64::max);
     let least = margins.kept * if collects { 3.0 } else { 1.0 };
-    if kept < least || kept < share * largest || slope < share || worst > 0.5 * slope * largest {
+    // The largest must have raised it too: what an allocator keeps has a bound.
+    let last_step = points
+        .windows(2)
+        .last()
+        .is_some_and(|pair| pair[1].1 - pair[0].1 > 0.4 * slope * (pair[1].0 - pair[0].0));
+    if !last_step || kept < least || kept < share * largest || slope < share || worst > 0.5 * slope * largest
+    {
         return None;
     }
     let interval = [kept.min(slope * largest) / largest, kept.max(slope * largest) / largest];
