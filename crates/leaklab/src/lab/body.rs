@@ -56,13 +56,15 @@ impl Payload {
         &self.given
     }
 
-    /// The least of it that has its shape: an array of its first record.
+    /// The least of it that has its shape: arrays have their first element only.
     pub fn small(&self) -> Vec<u8> {
         match &self.json {
-            Some(Value::Array(records)) if records.len() > 1 => {
-                Value::Array(records[..1].to_vec()).to_string().into_bytes()
+            Some(json) => {
+                let mut json = json.clone();
+                // What is small already is sent as it was given, to the byte.
+                if shorten(&mut json) { json.to_string().into_bytes() } else { self.given.clone() }
             }
-            _ => self.given.clone(),
+            None => self.given.clone(),
         }
     }
 
@@ -77,6 +79,10 @@ impl Payload {
                 let record = records[0].to_string();
                 let count = (size.saturating_sub(2) / (record.len() + 1)).max(1);
                 format!("[{}]", vec![record; count].join(",")).into_bytes()
+            }
+            // The largest part of a document is in its arrays: as it was given, it is large.
+            Some(Value::Object(_)) if size <= self.given.len() * 2 && self.given.len() > small.len() * 4 => {
+                self.given.clone()
             }
             Some(Value::Object(_)) => self.padded(size).unwrap_or(small),
             // Lines, or anything else: the same again.
@@ -104,6 +110,19 @@ impl Payload {
         }
         let text = json.map_or(small, |json| json.to_string().into_bytes());
         Template::new(text)
+    }
+}
+
+/// Leaves arrays their first element. False: there was nothing to leave out.
+fn shorten(value: &mut Value) -> bool {
+    match value {
+        Value::Array(values) => {
+            let long = values.len() > 1;
+            values.truncate(1);
+            values.iter_mut().fold(long, |any, value| shorten(value) | any)
+        }
+        Value::Object(fields) => fields.values_mut().fold(false, |any, value| shorten(value) | any),
+        _ => false,
     }
 }
 
@@ -176,6 +195,14 @@ mod tests {
         let records: Vec<Value> = serde_json::from_slice(&large).unwrap();
         assert!(records.iter().all(|record| *record == records[0]));
         assert_eq!(payload::count(&payload.small()), 1);
+    }
+
+    #[test]
+    fn a_document_is_small_without_its_arrays_and_large_as_it_was_given() {
+        let given = payload::alert(4_900, 1).into_bytes();
+        let payload = Payload::new(given.clone());
+        assert!(payload.small().len() < 2_000, "{}", payload.small().len());
+        assert_eq!(payload.sized(186_000), given);
     }
 
     #[test]

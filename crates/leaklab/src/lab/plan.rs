@@ -11,11 +11,14 @@ use super::capture::Kind;
 const PLAN: u64 = 1 << 20;
 const PAYLOAD: u64 = 64 << 20;
 
+/// The name of the payload that is made.
+pub const ALERT: &str = "alert";
+
 /// A plan.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// A file with the payload; relative to the folder of the plan.
+    /// A file with the payload, relative to the folder of the plan; or `alert`, the one of `leaklab payload`.
     pub payload: Option<String>,
     /// The target's command line, where none is given.
     pub cmd: Option<String>,
@@ -114,7 +117,9 @@ impl Plan {
         let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let bytes = limited(path, PLAN)?;
         let mut plan: Plan = serde_json::from_slice(&bytes).map_err(|error| fail(&error))?;
-        if let (Some(payload), Some(folder)) = (&plan.payload, path.parent()) {
+        if let (Some(payload), Some(folder)) = (&plan.payload, path.parent())
+            && payload != ALERT
+        {
             plan.payload = Some(folder.join(payload).to_string_lossy().into_owned());
         }
         let sound = plan.block > 0.0 && plan.rest > 0.0 && plan.held < 10_000 && plan.cycles > 0;

@@ -43,6 +43,9 @@ pub fn plan(plan: Option<&Path>) -> Result<Plan, String> {
 pub fn payload(given: Option<&Path>, plan: &Plan) -> Result<Payload, String> {
     let file = given.map(PathBuf::from).or_else(|| plan.payload.as_ref().map(PathBuf::from));
     match file {
+        Some(file) if file.as_os_str() == plan::ALERT && given.is_none() => {
+            Ok(Payload::new(crate::payload::alert(4_900, 1).into_bytes()))
+        }
         Some(file) => Ok(Payload::new(plan::payload(&file)?)),
         None => Ok(Payload::default()),
     }

@@ -148,14 +148,15 @@ fn since_start(floors: &[Floor], to: &Floor, slopes: &Amounts, verdict: Verdict)
     Some(Growth { unit: "bytes".to_owned(), ..growth(verdict, factor, kept, [kept, kept], kept, evidence) })
 }
 
-/// The block of the warm-up that raised memory most.
+/// The block of the warm-up, or the larger body, that raised memory most.
 fn cause(floors: &[Floor]) -> (Factor, &'static str) {
     let mut most = (0.0, Factor::None, "the load");
-    for pair in floors.windows(2).filter(|pair| pair[1].cycle == 0) {
+    for pair in floors.windows(2).filter(|pair| pair[1].cycle == 0 || pair[1].kind == Kind::Size) {
         let grown = pair[1].anonymous as f64 - pair[0].anonymous as f64;
         let (factor, name) = match pair[1].kind {
             Kind::Requests | Kind::Streams => (Factor::Requests, "requests"),
             Kind::Payload | Kind::HeldLarge => (Factor::PayloadBytes, "large requests"),
+            Kind::Size => (Factor::PayloadBytes, "larger bodies"),
             Kind::Connections => (Factor::ConnectionsOpened, "connections"),
             Kind::Keys => (Factor::DistinctKeys, "new keys"),
             Kind::Held => (Factor::ConnectionsHeld, "connections held at a time"),

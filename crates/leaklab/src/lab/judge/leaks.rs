@@ -27,7 +27,7 @@ const FINEST: f64 = (64 << 10) as f64;
 /// Growth in the second half of the cycles, as a share of that in the first, that is not drying up.
 const GOES_ON: f64 = 0.3;
 /// Growth must be above the noise of as many blocks by this factor.
-const ABOVE_NOISE: f64 = 3.0;
+const ABOVE_NOISE: f64 = 2.5;
 /// Growth over the run that is taken for none, whatever the noise.
 const LEAST: f64 = (384 << 10) as f64;
 /// The same for a runtime that collects garbage.
