@@ -194,7 +194,7 @@ impl<'a> Course<'a> {
         self.cycle()?;
         let mut last = begun.elapsed();
         self.pace(last, cycles_end.saturating_duration_since(Instant::now()));
-        let cycles_end = if self.kept < KEPT { cycles_end } else { cycles_end - PATIENCE.min(left / 4) };
+        let cycles_end = if self.kept < KEPT { cycles_end } else { cycles_end - PATIENCE.min(left / 5) };
         self.kept = 0;
         while self.cycle < self.plan.cycles {
             let begun = Instant::now();
@@ -219,7 +219,7 @@ impl<'a> Course<'a> {
         }
         self.begin(Kind::Patience);
         let (small, stop) = (self.found.small.clone(), &self.shared.stop);
-        let until = (Instant::now() + PATIENCE).min(end + PATIENCE / 2);
+        let until = (Instant::now() + PATIENCE).min(end + PATIENCE);
         while Instant::now() < until {
             let limit = Limit { count: 1, until };
             self.drive.requests(Work::Same(&small), limit, stop);

@@ -14,11 +14,13 @@ mod increments;
 mod kept;
 mod leaks;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::capture::Capture;
 use super::plan::Margins;
-use super::program;
+use super::{program, statistics};
 pub use increments::{Step, steps};
 
 /// What a process does with memory.
@@ -194,27 +196,29 @@ fn weight(growth: &Growth) -> f64 {
     growth.bytes * goes_on
 }
 
+/// Cycles that it takes to tell growth from chance.
+const CYCLES: usize = 3;
+
 /// Decides on a capture.
 pub fn judge(capture: &Capture, margins: &Margins) -> Judgement {
     let floors = capture.floors();
     let program = capture.header().map(|header| header.program.clone()).unwrap_or_default();
     let collects = program::collects(&program);
     let steps = steps(&floors);
-    let cycles = steps
-        .iter()
-        .filter(|step| step.cycle > 0)
-        .map(|step| step.cycle)
-        .collect::<std::collections::BTreeSet<_>>();
-    if cycles.len() < 2 {
-        return could_not("the time was enough for fewer than two cycles: give it a larger --budget");
-    }
-    let leaks = leaks::leaks(&steps, margins, collects);
+    let cycles: BTreeSet<u32> = steps.iter().filter(|step| step.cycle > 0).map(|step| step.cycle).collect();
+    let usual: Vec<f64> = floors.iter().map(|floor| floor.unasked as f64).collect();
+    let enough = cycles.len() >= CYCLES;
+    let least = leaks::least(collects, statistics::median(&usual));
+    let leaks = if enough { leaks::leaks(&steps, margins, least) } else { leaks::Leaks::default() };
     let mut growing = leaks.growing;
     let mut factors = leaks.factors;
     let held = held::held(&floors, &leaks.slopes, margins, collects);
     factors.push(held.row);
     growing.extend(held.growing);
     growing.extend(kept::kept(&floors, &leaks.slopes, margins, &program, &growing));
+    if growing.is_empty() && !enough {
+        return could_not("the time was enough for fewer than three cycles: give it a larger --budget");
+    }
     growing.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     conclude(growing, factors, capture)
 }
@@ -228,7 +232,12 @@ fn conclude(growing: Vec<Growth>, factors: Vec<Row>, capture: &Capture) -> Judge
             .collect();
         evidence.push(format!("growth is excluded above {}", excluded.join(", ")));
     }
-    let not: Vec<&str> = factors.iter().filter(|row| !row.measured).map(|row| row.factor.name()).collect();
+    // That there is no HTTP/2 is no gap.
+    let not: Vec<&str> = factors
+        .iter()
+        .filter(|row| !row.measured && row.protocol.is_none())
+        .map(|row| row.factor.name())
+        .collect();
     if !not.is_empty() {
         evidence.push(format!("not measured: {}", not.join(", ")));
     }

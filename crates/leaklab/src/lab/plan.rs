@@ -72,7 +72,7 @@ impl Default for Margins {
             request: 16.0,
             payload_byte: 0.001,
             connection_opened: 64.0,
-            connection_held: (96 << 10) as f64,
+            connection_held: (128 << 10) as f64,
             key: 24.0,
             hour: 8e6,
             kept: (6 << 20) as f64,

@@ -12,6 +12,9 @@ const DOUBT: f64 = 0.05;
 /// The share of what connections took that is back when they are closed, of what is theirs only while held.
 const RETURNED: f64 = 0.3;
 
+/// The least connections that must have been held.
+const FEWEST: f64 = 15.0;
+
 /// What was found.
 pub struct Held {
     /// What grows.
@@ -97,7 +100,9 @@ pub fn held(floors: &[Floor], slopes: &Amounts, margins: &Margins, collects: boo
         .collect();
     let small: Vec<(f64, f64)> = visits.iter().map(|visit| (visit.small, visit.risen_small)).collect();
     let points = if large.is_empty() { small.clone() } else { large.clone() };
-    let measured = points.len() >= 2;
+    // A few connections say little: what a thread needs to start is more than what it needs to stay.
+    let most = points.iter().fold(0.0, |most, (held, _)| f64::max(most, *held));
+    let measured = points.len() >= 2 && most >= FEWEST;
     let estimate = if measured { cost(&points) } else { Estimate::default() };
     let mut growing = Vec::new();
     if measured {

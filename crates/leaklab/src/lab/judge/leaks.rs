@@ -18,6 +18,8 @@ const FACTORS: [Factor; 6] = [
     Factor::Requests,
     Factor::Time,
 ];
+/// The least of each that must have been done: what a few requests leave is chance.
+const FEWEST: Amounts = [100.0, 2e6, 50.0, 100.0, 100.0, 1.0];
 /// The share of intervals that may be wrong, over all factors.
 const DOUBT: f64 = 0.05;
 /// The least part of all growth that is named as growth with a factor.
@@ -27,13 +29,23 @@ const FINEST: f64 = (64 << 10) as f64;
 /// Growth in the second half of the cycles, as a share of that in the first, that is not drying up.
 const GOES_ON: f64 = 0.3;
 /// Growth must be above the noise of as many blocks by this factor.
-const ABOVE_NOISE: f64 = 2.5;
+const ABOVE_NOISE: f64 = 3.0;
 /// Growth over the run that is taken for none, whatever the noise.
 const LEAST: f64 = (384 << 10) as f64;
 /// The same for a runtime that collects garbage.
 const LEAST_COLLECTED: f64 = (4 << 20) as f64;
 
+/// The same as a share of what the process has.
+const LEAST_SHARE: f64 = 0.015;
+
+/// The growth over the run that is taken for none.
+pub fn least(collects: bool, usual: f64) -> f64 {
+    let fixed = if collects { LEAST_COLLECTED } else { LEAST };
+    fixed.max(usual * LEAST_SHARE)
+}
+
 /// What was found.
+#[derive(Default)]
 pub struct Leaks {
     /// What grows.
     pub growing: Vec<Growth>,
@@ -56,9 +68,9 @@ fn own(factor: usize, kind: Kind) -> bool {
 }
 
 /// Finds them.
-pub fn leaks(steps: &[Step], margins: &Margins, collects: bool) -> Leaks {
+pub fn leaks(steps: &[Step], margins: &Margins, least: f64) -> Leaks {
     let steps: Vec<Step> = steps.iter().filter(|step| step.cycle > 0).copied().collect();
-    let fitting = Fitting { steps: &steps, cycles: fit::cycles(&steps), collects };
+    let fitting = Fitting { steps: &steps, cycles: fit::cycles(&steps), least };
     let mut among: Vec<usize> = (0..6).filter(|factor| measured(*factor, &steps)).collect();
     // A factor that does not pass leaves, the weakest first, and what it explained goes to the others.
     let (slopes, estimates) = loop {
@@ -97,7 +109,7 @@ pub fn leaks(steps: &[Step], margins: &Margins, collects: bool) -> Leaks {
 struct Fitting<'a> {
     steps: &'a [Step],
     cycles: Vec<Vec<Step>>,
-    collects: bool,
+    least: f64,
 }
 
 impl Fitting<'_> {
@@ -128,8 +140,7 @@ impl Fitting<'_> {
     fn looks_like_growth(&self, slopes: &Amounts, among: &[usize], factor: usize) -> bool {
         let total = self.explains(slopes, factor);
         let all: f64 = among.iter().map(|factor| self.explains(slopes, *factor)).sum();
-        let least = if self.collects { LEAST_COLLECTED } else { LEAST };
-        total > least
+        total > self.least
             && total > all * SHARE
             && self.goes_on(among, factor)
             && self.is_above_noise(slopes, factor)
@@ -166,7 +177,9 @@ impl Fitting<'_> {
 
 /// Whether there was anything of the factor in blocks of its own.
 fn measured(factor: usize, steps: &[Step]) -> bool {
-    steps.iter().filter(|step| own(factor, step.kind) && step.amounts[factor] > 0.0).count() >= 2
+    let own: Vec<f64> =
+        steps.iter().filter(|step| own(factor, step.kind)).map(|step| step.amounts[factor]).collect();
+    own.iter().filter(|amount| **amount > 0.0).count() >= 2 && own.iter().sum::<f64>() >= FEWEST[factor]
 }
 
 fn by_cycle(steps: &[Step]) -> Vec<Vec<Step>> {
