@@ -12,6 +12,7 @@ use super::body::Payload;
 use super::capture::{Capture, Floor, Header, Kind, Line, Program};
 use super::drive::{Drive, Limit, Work};
 use super::inside::Asker;
+use super::judge::CYCLES;
 use super::look::{self, Look};
 use super::observe::{Observer, Shared};
 use super::plan::Plan;
@@ -198,7 +199,9 @@ impl<'a> Course<'a> {
         self.kept = 0;
         while self.cycle < self.plan.cycles {
             let begun = Instant::now();
-            if begun + last.mul_f64(0.8) > cycles_end {
+            // What comes behind the cycles is worth less than the cycles that a verdict needs.
+            let until = if self.cycle < CYCLES { self.end } else { cycles_end };
+            if begun + last.mul_f64(0.8) > until {
                 break;
             }
             self.cycle += 1;

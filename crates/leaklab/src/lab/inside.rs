@@ -12,8 +12,8 @@ use super::program;
 use super::v8::Inspector;
 
 /// How long a call may take, and how long the thread may take to wait in a system call.
-const CALL: Duration = Duration::from_secs(5);
-const WAITING: Duration = Duration::from_secs(1);
+const CALL: Duration = Duration::from_secs(8);
+const WAITING: Duration = Duration::from_secs(4);
 /// "All arenas" for jemalloc, purged.
 const PURGE: &[u8] = b"arena.4096.purge\0";
 
@@ -132,15 +132,11 @@ mod x86 {
 
     impl Drop for Thread {
         fn drop(&mut self) {
-            // SAFETY: the thread is stopped and traced by us; no memory is touched.
-            unsafe {
-                libc::ptrace(
-                    libc::PTRACE_DETACH,
-                    self.0,
-                    null_mut::<libc::c_void>(),
-                    null_mut::<libc::c_void>(),
-                )
-            };
+            if !self.detach() {
+                // It has not stopped yet, and would stop for ever once we are gone.
+                let _stopped = self.stopped(CALL);
+                self.detach();
+            }
         }
     }
 
@@ -149,6 +145,12 @@ mod x86 {
     }
 
     impl Thread {
+        fn detach(&self) -> bool {
+            let nothing = null_mut::<libc::c_void>;
+            // SAFETY: the request takes no memory of ours; it fails where the thread has not stopped.
+            unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, nothing(), nothing()) == 0 }
+        }
+
         fn seize(tid: i32) -> io::Result<Thread> {
             let nothing = null_mut::<libc::c_void>;
             // SAFETY: the requests take no memory of ours.

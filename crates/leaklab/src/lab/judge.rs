@@ -197,7 +197,7 @@ fn weight(growth: &Growth) -> f64 {
 }
 
 /// Cycles that it takes to tell growth from chance.
-const CYCLES: usize = 3;
+pub const CYCLES: u32 = 3;
 
 /// Decides on a capture.
 pub fn judge(capture: &Capture, margins: &Margins) -> Judgement {
@@ -207,7 +207,7 @@ pub fn judge(capture: &Capture, margins: &Margins) -> Judgement {
     let steps = steps(&floors);
     let cycles: BTreeSet<u32> = steps.iter().filter(|step| step.cycle > 0).map(|step| step.cycle).collect();
     let usual: Vec<f64> = floors.iter().map(|floor| floor.unasked as f64).collect();
-    let enough = cycles.len() >= CYCLES;
+    let enough = cycles.len() >= CYCLES as usize;
     let least = leaks::least(collects, statistics::median(&usual));
     let leaks = if enough { leaks::leaks(&steps, margins, least) } else { leaks::Leaks::default() };
     let mut growing = leaks.growing;

@@ -96,7 +96,7 @@ impl Numbers {
 }
 
 /// Samples of a bootstrap.
-const SAMPLES: usize = 400;
+const SAMPLES: usize = 200;
 
 /// Bootstrap over blocks: the increments of one cycle stay together, because they depend on each other. `estimate`
 /// is asked for the whole and for samples drawn with replacement; `doubt` is the share that lies outside of the

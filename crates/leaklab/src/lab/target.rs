@@ -69,10 +69,22 @@ impl Target {
 
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        if self.ended.is_none() {
-            self.ended = self.child.try_wait().ok().flatten();
+        if self.ended.is_none() && self.has_ended() {
+            self.ended = self.child.wait().ok();
         }
         self.ended
+    }
+
+    /// Whether it has ended. A child that is traced and has stopped is no child that has ended, which the standard
+    /// library's way to ask cannot tell.
+    fn has_ended(&self) -> bool {
+        let mut about = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+        let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the pointer is to a structure that lives during the call and that zeros are a valid one of.
+        unsafe {
+            let result = libc::waitid(libc::P_PID, self.child.id(), about.as_mut_ptr(), how);
+            result == 0 && about.assume_init().si_pid() != 0
+        }
     }
 
     /// The end of what it printed.

@@ -14,7 +14,7 @@ use crate::lab::statistics::{Numbers, median};
 const ROUNDS: usize = 8;
 const SWEEPS: usize = 20;
 /// Samples of a bootstrap.
-const SAMPLES: usize = 200;
+const SAMPLES: usize = 120;
 
 /// The rows of each cycle: every run of blocks that begins in it and is not longer than a cycle. A run goes on into
 /// the next cycle: what a block left and the next collection took must not look like growth.
