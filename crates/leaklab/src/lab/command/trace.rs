@@ -25,7 +25,7 @@ use crate::lab::{figure, program, wire};
 
 /// Stacks that are printed, and frames of each.
 const STACKS: usize = 10;
-const FRAMES: usize = 12;
+const FRAMES: usize = 20;
 /// Requests of the warm-up.
 const WARM: u64 = 20;
 /// The longest wait for the target to listen, and for an answer.

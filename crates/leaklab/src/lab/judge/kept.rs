@@ -119,7 +119,7 @@ fn by_allocator(floors: &[&Floor]) -> Option<Growth> {
     let given: Vec<f64> = warm.iter().map(|floor| floor.unasked as f64 - floor.anonymous as f64).collect();
     let before: Vec<f64> = warm.iter().map(|floor| floor.unasked as f64).collect();
     let (given, before) = (median(&given), median(&before));
-    if given < RETAINED.max(0.25 * before) {
+    if given < RETAINED.max(0.1 * before) {
         return None;
     }
     let evidence = format!(

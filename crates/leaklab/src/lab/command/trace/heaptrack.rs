@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::{Given, Stack, WARM, fail, installed, seen};
 use crate::lab::program;
+
+/// How long heaptrack may take to write what it has.
+const WRITING: Duration = Duration::from_secs(30);
 
 /// Runs the target twice and prints the difference.
 pub fn trace(given: &Given) -> Result<Vec<Stack>, String> {
@@ -21,21 +25,44 @@ pub fn trace(given: &Given) -> Result<Vec<Stack>, String> {
         .arg(&long)
         .output()
         .map_err(|error| format!("heaptrack_print: {error}"))?;
-    let mut stacks = stacks(&String::from_utf8_lossy(&output.stdout));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let calls = allocations(&text);
+    if calls < given.requests {
+        return Err(format!(
+            "heaptrack saw {calls} allocations in {} requests: it does not see the allocator of the target",
+            given.requests
+        ));
+    }
+    let mut stacks = stacks(&text);
     stacks.retain(|stack| stack.blocks * 10 >= given.requests);
     stacks.sort_by_key(|stack| std::cmp::Reverse(stack.bytes));
     Ok(stacks)
 }
 
+/// `calls to allocation functions: 1234 (...)`.
+fn allocations(text: &str) -> u64 {
+    let number = text.lines().find_map(|line| line.strip_prefix("calls to allocation functions:"));
+    number.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// One run; the file it wrote.
 fn record(given: &Given, name: &str, requests: u64) -> Result<PathBuf, String> {
     let file = given.folder.join(name);
+    // It follows one program, and not the children of a shell.
     let command =
-        format!("heaptrack --record-only --output '{}' /bin/sh -c {}", file.display(), given.quoted());
-    let (target, address) = given.start(&command)?;
-    seen(program::listener(target.pid(), address.port()), "heaptrack")?;
+        format!("heaptrack --output '{}' {}", file.display(), given.cmd.trim_start_matches("exec "));
+    let (mut target, address) = given.start(&command)?;
+    let pid = program::listener(target.pid(), address.port());
+    seen(pid, "heaptrack")?;
     // The connection is open when the target ends: what belongs to it counts.
     let connection = given.send(address, requests)?;
+    // Only the program itself is ended: heaptrack writes what it has when that is gone.
+    // SAFETY: a signal to a process below our own child.
+    unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) };
+    let ended = Instant::now();
+    while target.ended().is_none() && ended.elapsed() < WRITING {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     drop(target);
     drop(connection);
     let entries = std::fs::read_dir(&given.folder).map_err(|error| error.to_string())?.flatten();
