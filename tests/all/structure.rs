@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("hotpath", 5),
     ("leaklab", 0),
     ("kusto-local", 0),
+    ("zoo", 0),
     ("testkit", 6),
     ("xtask", 6),
     ("tests", 7),

@@ -18,6 +18,7 @@ Usage: cargo x COMMAND
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
+  zoo          the leak lab on servers with known defects (cargo x zoo --times 2 --budget 60s; --synthetic)
   check        formatting and lints
   gate         check, then test
   fmt          formats the code
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => bench::bench(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),
+        ["zoo", "--synthetic", rest @ ..] => bench::leaklab(&[&["synthetic"], rest].concat(), &[]),
+        ["zoo", rest @ ..] => bench::leaklab(&[&["zoo"], rest].concat(), &["zoo"]),
         ["check"] => check(),
         ["gate"] => check().and_then(|()| test(&[])),
         ["fmt"] => run::cargo(&["fmt", "--all"]),

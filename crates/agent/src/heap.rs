@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tikv_jemalloc_sys::mallctl;
 
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -34,6 +35,9 @@ pub static OPTIONS: Text = Text(
 /// # Errors
 /// Which one is not: the memory limit was measured with them.
 pub fn verify() -> Result<String, String> {
+    if cfg!(feature = "system-allocator") {
+        return Ok("the system's allocator: the memory limit was not measured with it".to_owned());
+    }
     let expect = |name: &CStr, is: Option<isize>, expected: isize| match is {
         Some(is) if is == expected => Ok(()),
         is => Err(format!("the allocator's {} is {is:?}, not {expected}", name.to_string_lossy())),

@@ -2,6 +2,7 @@
 //!
 //! * [`payload`]: bodies as they come from real services, the same for the same seed.
 //! * [`client`]: a blocking HTTP/1.1 client, small enough not to be the bottleneck.
+//! * [`lab`]: experiments on a process, and what its memory grows with (`leaklab run` and others).
 //! * [`load`]: many connections from one thread; answers, latency and rates (`leaklab load`).
 //! * [`bench`]: weir and its peers measured side by side (`cargo x bench`).
 //! * [`process`]: what the kernel knows of a process' memory and time.
@@ -11,6 +12,7 @@
 pub mod bench;
 pub mod client;
 pub mod histogram;
+pub mod lab;
 pub mod load;
 pub mod message;
 pub mod payload;

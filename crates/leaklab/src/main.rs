@@ -9,16 +9,23 @@ const HELP: &str = "\
 Usage: leaklab payload [--lines N | --records N] [--seed N]
        leaklab load URL [OPTION ...]
        leaklab bench [SCENARIO ...] [OPTION ...]
+       leaklab run|watch|compare|quick|trace|judge [OPTION ...]
 
 payload  writes a body to standard output: an alert of about N lines (default 4900), or an array of N records of
          a web service. The same arguments give the same bytes.
 
 load     posts a body again and again and prints answers, latency, rates and records accepted: HTTP/1.1 and
          HTTP/2, TLS, gzip, pipelined, chunked, slow, held (leaklab load --help).
+
+run      finds out what a server's memory grows with (leaklab run --help), as do the other commands of that line.
+
 bench    measures weir and its peers side by side: what `cargo x bench` runs (leaklab bench --help).
 ";
 
 fn main() -> ExitCode {
+    if let Some(code) = leaklab::lab::command::command() {
+        return code;
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
