@@ -44,9 +44,12 @@ pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch
             Err(_) => return,
         }
     }
-    while connection.idle(server.settings.idle).await.is_ok() {
+    let mut deadline = connection.watch.after(server.settings.idle);
+    while connection.idle(deadline).await.is_ok() {
         match Box::pin(connection.requests(&server)).await {
-            Ok(Next::Idle) => {}
+            // Bytes that amount to nothing, as a part of a TLS record, give no more time.
+            Ok(Next::Nothing) => {}
+            Ok(Next::Idle) => deadline = connection.watch.after(server.settings.idle),
             Ok(Next::Http2) => return Box::pin(http2::run(server, connection)).await,
             Err(End::Full) => return turn_away(&connection.stream),
             Err(End::Gone | End::Close) => return,
@@ -64,6 +67,8 @@ pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch
 enum Next {
     /// It waits for the next one.
     Idle,
+    /// It goes on waiting: nothing had arrived.
+    Nothing,
     /// It speaks HTTP/2.
     Http2,
 }
@@ -97,8 +102,8 @@ impl Connection {
     }
 
     /// Waits for the first byte of a request.
-    async fn idle(&mut self, limit: Duration) -> Result<(), End> {
-        self.watch.arm(self.watch.after(limit), true);
+    async fn idle(&mut self, deadline: Tick) -> Result<(), End> {
+        self.watch.arm(deadline, true);
         let stream = &mut self.stream;
         self.watch.within(poll_fn(|context| stream.poll_ready(context))).await??;
         Ok(())
@@ -108,7 +113,9 @@ impl Connection {
     async fn requests<S: Service>(&mut self, server: &Server<S>) -> Result<Next, End> {
         let mut answers = Vec::new();
         self.watch.arm(self.watch.after(server.settings.idle), true);
-        self.fill_now().await?;
+        if !self.fill_now().await? {
+            return Ok(Next::Nothing);
+        }
         while !self.input.is_empty() {
             if self.fresh {
                 match preface(self.input.front()) {
