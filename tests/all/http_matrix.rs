@@ -201,7 +201,7 @@ fn h2load_and_python_are_served_over_one_connection_and_many() {
     let weir = Weir::start(&configuration(""));
     let body = body_file(br#"{"n":1}"#);
     let file = body.path().to_str().unwrap();
-    for more in [&["-c", "1", "-m", "16"][..], &["-c", "20", "-m", "4"], &["--h1", "-c", "10"]] {
+    for more in [&["-c", "1", "-m", "8"][..], &["-c", "20", "-m", "4"], &["--h1", "-c", "10"]] {
         let mut command = Command::new("h2load");
         command.args(["-n", "5000", "-d", file, "-H", JSON]).args(more).arg(weir.url("/h2"));
         let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
@@ -227,6 +227,33 @@ for turn in range(300):
     assert!(status.success());
     weir.wait_for("fluentbit_input_records_total", "http.0", 15_000 + 294);
     testkit::eventually("the ledger to be empty", || weir.held().is_empty().then_some(()));
+    weir.stop();
+}
+
+#[test]
+fn many_http2_clients_are_all_served_in_little_memory() {
+    if !have("h2load") {
+        return;
+    }
+    let weir = Weir::start(&configuration("").replace("flush: 0.2", "flush: 0.2, memory_limit: 40M"));
+    let record = format!("{{\"text\":\"{}\"}}", "x".repeat(200));
+    let body = body_file(format!("[{}]", vec![record; 280].join(",")).as_bytes());
+    let mut command = Command::new("h2load");
+    command.args(["-n", "600", "-c", "60", "-m", "1", "-d", body.path().to_str().unwrap(), "-H", JSON]);
+    let output = String::from_utf8(command.arg(weir.url("/h2")).output().unwrap().stdout).unwrap();
+    assert!(output.contains("600 2xx"), "who waits to begin does not keep others from ending: {output}");
+    testkit::eventually("the ledger to be empty", || weir.held().is_empty().then_some(()));
+    weir.stop();
+}
+
+#[test]
+fn records_of_many_tags_in_turn_take_a_page_for_each_tag_and_not_for_each_record() {
+    let weir =
+        Weir::start(&configuration(", tag_key: app").replace("flush: 0.2", "flush: 0.2, memory_limit: 40M"));
+    let records: Vec<String> = (0..20_000).map(|n| format!("{{\"app\":\"t{}\"}}", n % 5)).collect();
+    let body = format!("[{}]", records.join(","));
+    assert_eq!(weir.connect().post("/a", body.as_bytes()).unwrap(), 201);
+    weir.wait_for("fluentbit_output_proc_records_total", "stdout.0", 20_000);
     weir.stop();
 }
 

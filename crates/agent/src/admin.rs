@@ -62,10 +62,10 @@ pub fn start(service: &Service, metrics: Arc<Metrics>, budget: &Budget, stop: St
         head: wait,
         body: wait,
         keep_alive: true,
-        http2: true,
+        http2: false,
         tls: None,
     };
-    let accounts = Accounts { connections: account.clone(), receive: account };
+    let accounts = Accounts { connections: account.clone(), active: account.clone(), receive: account };
     tracing::info!("[http_server] listen iface={} tcp_port={}", service.http_listen, service.http_port);
     tokio::task::spawn_local(async move {
         let lanes = Lanes::new(CONNECTIONS);

@@ -54,7 +54,8 @@ pub static INPUT: InputDef =
 
 /// Characters of a tag made from a path.
 const TAG_BYTES: usize = engine::limits::TAG_BYTES;
-/// Open connections may hold this part of the budget.
+/// Open connections may hold this part of the budget, and the active ones among them with TLS or HTTP/2 once
+/// more.
 const CONNECTIONS_PART: usize = 4;
 /// Pages a lane can always receive into.
 const RECEIVING_PAGES: usize = 4;
@@ -137,6 +138,7 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     let receive = setup.account("receive", Share { guaranteed, max: usize::MAX }, reader);
     let stat = setup.budget.stat();
     let connections = setup.account("connections", Share::at_most(stat.limit / CONNECTIONS_PART), reader);
+    let active = setup.account("active", Share::at_most(stat.limit / CONNECTIONS_PART), reader);
     let options = options?;
     let room = (stat.limit - stat.guaranteed) as u64 / 2;
     if options.buffer_max_size.0 > room {
@@ -162,7 +164,7 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     Some(Arc::new(Http {
         success: success.collect(),
         lanes: Lanes::new(options.max_connections),
-        accounts: Accounts { connections: connections?, receive: receive? },
+        accounts: Accounts { connections: connections?, receive: receive?, active: active? },
         listener: Mutex::new(None),
         options,
         marking,

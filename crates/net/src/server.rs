@@ -37,7 +37,7 @@ use watch::{TICK, Watches};
 /// The longest head of a request, request line and all headers.
 pub const HEAD_BYTES: usize = 16_384;
 /// Requests at a time of an HTTP/2 connection.
-pub const STREAMS: u32 = 16;
+pub const STREAMS: u32 = 8;
 
 /// What an open connection costs beside its pages: task, registration, line in the table of deadlines.
 const CONNECTION_BYTES: usize = 1_536;
@@ -70,6 +70,10 @@ pub struct Accounts {
     pub connections: Account,
     /// For the pages that bytes are received into.
     pub receive: Account,
+    /// For what TLS sessions and HTTP/2 connections hold while something is on its way. Apart from the pages, and
+    /// with a maximum: who waits here must not stand before those who already have something on its way and
+    /// need a page to finish.
+    pub active: Account,
 }
 
 /// The head of a request, borrowed from where it was received.
@@ -95,7 +99,7 @@ impl<'a> Head<'a> {
             }
             Headers::Map(map) => map.get_all(name).iter().next_back().map(http::HeaderValue::as_bytes),
         };
-        std::str::from_utf8(value?).ok().map(str::trim)
+        std::str::from_utf8(value?).ok().map(|value| value.trim_matches([' ', '\t']))
     }
 
     /// The path without the query.
@@ -236,7 +240,7 @@ impl<S: Service> Server<S> {
     /// Gives a new connection to the lane that has the fewest.
     fn place(self: &Rc<Self>, stream: TcpStream, lanes: &Lanes, member: &Arc<Member>) {
         match lanes.place(member) {
-            lanes::Place::Full => turn_away(&Stream::plain(stream)),
+            lanes::Place::Full => self.turn_away(stream),
             lanes::Place::Here => self.admit(stream, member),
             lanes::Place::There(other) => {
                 // A lane that is too busy to take it, or gone, leaves it to this one.
@@ -262,19 +266,26 @@ impl<S: Service> Server<S> {
         let bytes = CONNECTION_BYTES + if self.settings.tls.is_some() { TLS_BYTES } else { 0 };
         let Ok(lease) = self.accounts.connections.try_lease(bytes) else {
             member.leave();
-            return turn_away(&Stream::plain(stream));
+            return self.turn_away(stream);
         };
         let slot = Slot { member: Arc::clone(member), _lease: lease };
         let _nodelay = stream.set_nodelay(true);
         let stream = match &self.settings.tls {
             None => Stream::plain(stream),
             Some(tls) => match tls.session() {
-                Some(session) => Stream::tls(stream, session, &self.accounts.receive),
+                Some(session) => Stream::tls(stream, session, &self.accounts.active),
                 None => return,
             },
         };
         let watch = self.watches.watch();
         tokio::task::spawn_local(http1::run(Rc::clone(self), stream, watch, slot));
+    }
+
+    /// Answers a connection that there is no room for. A TLS client could not read the answer.
+    fn turn_away(&self, stream: TcpStream) {
+        if self.settings.tls.is_none() {
+            turn_away(&Stream::plain(stream));
+        }
     }
 }
 

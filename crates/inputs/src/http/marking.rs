@@ -57,7 +57,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Gives the records with the address, parted where the tag changes. `tag` is that of records that do not
+    /// Gives the records with the address, parted by their tags. `tag` is that of records that do not
     /// say another one.
     pub(super) async fn apply(
         &self,
@@ -66,9 +66,7 @@ impl Marks {
         mut events: Events,
     ) -> Result<Vec<(Tag, Events)>, Refused> {
         let deadline = Instant::now() + PATIENCE;
-        let mut parts = Vec::new();
-        let mut writer = Writer::new(out.account());
-        let mut current = tag.clone();
+        let mut parts: Vec<(Tag, Writer)> = Vec::new();
         while events.records > 0 {
             let extent = Extent::of(&events).map_err(|_| Refused)?;
             let lease = timeout_at(deadline, out.account().lease(extent.decoded + extent.copied));
@@ -84,21 +82,22 @@ impl Marks {
             };
             let mut record = Record::decode(bytes).map_err(|_| Refused)?;
             let own = self.tag_of(&record).unwrap_or_else(|| tag.clone());
-            if own != current {
-                let full = std::mem::replace(&mut writer, Writer::new(out.account()));
-                push(&mut parts, std::mem::replace(&mut current, own), full);
-            }
+            let at = parts.iter().rposition(|(tag, _)| *tag == own).unwrap_or_else(|| {
+                // Each holds a page, so there are no more than the budget has.
+                parts.push((own, Writer::new(out.account())));
+                parts.len() - 1
+            });
+            let writer = &mut parts[at].1;
             self.add_address(&mut record);
             let mut progress = Progress::default();
-            while record.encode(&mut writer, &mut progress).is_err() {
+            while record.encode(writer, &mut progress).is_err() {
                 writer.prepay(out.page(deadline).await?);
             }
             drop(record);
             events.buf.consume(extent.size);
             events.records -= 1;
         }
-        push(&mut parts, current, writer);
-        Ok(parts)
+        Ok(parts.into_iter().map(|(tag, writer)| (tag, writer.finish())).collect())
     }
 
     fn tag_of(&self, record: &Record<'_>) -> Option<Tag> {
@@ -114,12 +113,6 @@ impl Marks {
         {
             record.body.push(entry.clone());
         }
-    }
-}
-
-fn push(parts: &mut Vec<(Tag, Events)>, tag: Tag, writer: Writer) {
-    if writer.records() > 0 {
-        parts.push((tag, writer.finish()));
     }
 }
 

@@ -62,7 +62,7 @@ impl Framing {
     pub(super) fn of(headers: &[Header<'_>]) -> Result<Framing, String> {
         let mut length = None;
         for value in all(headers, "content-length") {
-            let text = std::str::from_utf8(value).unwrap_or("").trim();
+            let text = std::str::from_utf8(value).unwrap_or("").trim_matches([' ', '\t']);
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             let parsed = text.parse().ok().filter(|_| digits);
             let parsed: usize = parsed.ok_or_else(|| "invalid Content-Length".to_owned())?;
@@ -186,7 +186,13 @@ fn line(bytes: &[u8]) -> Result<Option<&[u8]>, String> {
 }
 
 fn size(line: &[u8]) -> Result<usize, String> {
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or(&[]).trim_ascii();
+    // A line feed or carriage return within the line ends it for some readers and not for others.
+    if line.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return Err("a line of a chunk has a bare line end".to_owned());
+    }
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or(&[]);
+    let blanks = digits.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let digits = &digits[..digits.len() - blanks];
     let text = std::str::from_utf8(digits).unwrap_or("");
     let valid = !text.is_empty() && text.len() <= 15 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     usize::from_str_radix(text, 16).ok().filter(|_| valid).ok_or_else(|| "invalid size of a chunk".to_owned())
@@ -239,6 +245,9 @@ mod tests {
             "-1\r\n",
             "+5\r\nhello\r\n",
             "fffffffffffffffff\r\n",
+            "5;a\nx\r\nhello\r\n0\r\n\r\n",
+            "\n5\r\nhello\r\n0\r\n\r\n",
+            " 5\r\nhello\r\n0\r\n\r\n",
         ] {
             let answer = decode(text.as_bytes(), 100);
             assert!(answer.as_ref().is_err_and(|why| why != "incomplete"), "{text:?} gave {answer:?}");

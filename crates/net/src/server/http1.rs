@@ -223,14 +223,19 @@ impl Connection {
                 }
                 Parsed::More => {
                     let answer = Answer::text(431, "error: the request's head is too long");
-                    return self.refuse(&answer, answers).await;
+                    return self.refuse(&answer, false, answers).await;
                 }
                 Parsed::Bad(why) => {
-                    return self.refuse(&Answer::text(400, format!("error: {why}")), answers).await;
+                    return self.refuse(&Answer::text(400, format!("error: {why}")), false, answers).await;
                 }
             }
         };
         let Request { begin, mut framing, expects_continue, keep_alive, head_only } = request;
+        if matches!(begin, Begin::Later(_)) {
+            // The answers before this one do not wait for it.
+            self.send(answers).await?;
+            self.watch.arm(self.watch.after(settings.head), false);
+        }
         let answer = match self.watch.within(begin.now()).await? {
             Begin::Answer(answer) => answer,
             Begin::Body(_, limit) if framing.rest() > limit => Answer::too_large(limit),
@@ -247,10 +252,10 @@ impl Connection {
         if !framing.is_over() {
             let short = framing.rest() <= PASSED_OVER && !expects_continue;
             if !short || !self.pass_over(&mut framing, answers).await.unwrap_or(false) {
-                return self.refuse(&answer, answers).await;
+                return self.refuse(&answer, head_only, answers).await;
             }
         }
-        let close = answer.close || !keep_alive || !settings.keep_alive;
+        let close = answer.close || !keep_alive || !settings.keep_alive || self.watch.stopping();
         answer.write(close, head_only, answers);
         if close || answers.len() >= ANSWERS_BYTES {
             self.send(answers).await?;
@@ -331,8 +336,8 @@ impl Connection {
 
     /// Answers, and ends the connection in a way that lets the client read the answer: a socket closed with
     /// unread bytes would be reset.
-    async fn refuse(&mut self, answer: &Answer, answers: &mut Vec<u8>) -> Result<(), End> {
-        answer.write(true, false, answers);
+    async fn refuse(&mut self, answer: &Answer, head_only: bool, answers: &mut Vec<u8>) -> Result<(), End> {
+        answer.write(true, head_only, answers);
         self.send(answers).await?;
         let stream = &mut self.stream;
         poll_fn(|context| {
@@ -392,6 +397,14 @@ enum Parsed<B> {
     Bad(String),
 }
 
+impl Head<'_> {
+    /// All values of a header of HTTP/1.
+    fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s [u8]> {
+        let lines = if let Headers::Lines(lines) = self.headers { lines } else { &[] };
+        lines.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
+    }
+}
+
 /// Reads a head and asks the service. Not a future, so that the table of headers is on the stack only here.
 fn parse<S: Service>(bytes: &[u8], service: &S) -> Parsed<S::Body> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
@@ -409,8 +422,13 @@ fn parse<S: Service>(bytes: &[u8], service: &S) -> Parsed<S::Body> {
         Ok(framing) => framing,
         Err(why) => return Parsed::Bad(why),
     };
-    let connection = head.header("connection").unwrap_or("");
-    let says = |word: &str| connection.split(',').any(|item| item.trim().eq_ignore_ascii_case(word));
+    if version == 0 && matches!(framing, Framing::Chunked(_)) {
+        return Parsed::Bad("HTTP/1.0 has no chunks".to_owned());
+    }
+    let says = |word: &str| {
+        let mut lines = head.all("connection").flat_map(|line| line.split(|byte| *byte == b','));
+        lines.any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    };
     let keep_alive = if version == 0 { says("keep-alive") } else { !says("close") };
     let expects_continue = version == 1
         && head.header("expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"));

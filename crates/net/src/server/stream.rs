@@ -12,9 +12,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConnection;
 
 /// What a TLS session may hold beside itself while a record arrives: rustls' buffers for a record that is not
-/// complete and for one that is decrypted, grown by doubling. Leased from the first byte of a record to the
-/// last of its text.
-const RECORD_BYTES: usize = 64 << 10;
+/// complete and for one that is decrypted. Leased from the first byte of a record to the last of its text.
+const RECORD_BYTES: usize = 40 << 10;
+/// The same while it shakes hands: messages are small, and clients are not known yet.
+const HANDSHAKE_BYTES: usize = 12 << 10;
 /// The most that one look into the socket takes: a record of the largest size, and the start of the next.
 const PEEK_BYTES: usize = 18 << 10;
 
@@ -78,7 +79,9 @@ impl Stream {
                 if tls.lease.is_some() && tls.has_text() {
                     return Poll::Ready(Ok(()));
                 }
-                tls.tcp.poll_read_ready(context)
+                ready!(tls.tcp.poll_read_ready(context))?;
+                // Without it nothing would be read, and asking again at once would be a busy loop.
+                tls.poll_lease(context)
             }
         }
     }
@@ -150,12 +153,14 @@ impl Stream {
     pub(super) fn turn_away(&self, answer: &[u8]) {
         // A TLS client could not read it.
         if let Stream::Plain(tcp) = self {
-            let _sent = tcp.try_write(answer);
+            // Not by the runtime: it does not know yet whether a new socket is ready.
+            let descriptor = tcp.as_raw_fd();
+            let _sent = Descriptor(descriptor).write(answer);
             // SAFETY: as above.
-            unsafe { libc::shutdown(tcp.as_raw_fd(), libc::SHUT_WR) };
+            unsafe { libc::shutdown(descriptor, libc::SHUT_WR) };
             let mut away = [0; 4096];
             for _ in 0..64 {
-                if !matches!(tcp.try_read(&mut away), Ok(read) if read > 0) {
+                if !receive(descriptor, &mut away, 0).is_ok_and(|read| read > 0) {
                     break;
                 }
             }
@@ -215,7 +220,8 @@ impl Tls {
 
     fn poll_lease(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lease.is_none() {
-            let acquire = self.acquire.get_or_insert_with(|| self.account.lease(RECORD_BYTES));
+            let bytes = if self.session.is_handshaking() { HANDSHAKE_BYTES } else { RECORD_BYTES };
+            let acquire = self.acquire.get_or_insert_with(|| self.account.lease(bytes));
             let lease = ready!(Pin::new(acquire).poll(context));
             self.acquire = None;
             self.lease = Some(lease.map_err(|_| io::ErrorKind::OutOfMemory)?);
