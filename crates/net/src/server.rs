@@ -39,10 +39,11 @@ pub const HEAD_BYTES: usize = 16_384;
 /// Requests at a time of an HTTP/2 connection.
 pub const STREAMS: u32 = 8;
 
-/// What an open connection costs beside its pages: task, registration, line in the table of deadlines.
-const CONNECTION_BYTES: usize = 1_536;
-/// What a TLS session costs between two records.
-const TLS_BYTES: usize = 10_752;
+/// What an open connection costs beside its pages: task, registration, line in the table of deadlines. Measured:
+/// 0.85 KiB.
+const CONNECTION_BYTES: usize = 1_024;
+/// What a TLS session costs between two records. Measured, with the connection: 8.9 KiB.
+const TLS_BYTES: usize = 8_192;
 
 /// How a server treats its clients.
 #[derive(Debug, Clone)]
