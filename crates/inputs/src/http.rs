@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use budget::{Account, Share};
+use engine::emit::Refused;
 use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
 use event::{EventTime, Tag};
 use formats::inflate::Encoding;
@@ -261,8 +262,14 @@ impl Service for Ingest {
             }
         };
         let Some(validator) = self.http.validator.clone() else { return begin };
+        let authorization = head.header("authorization").unwrap_or("");
+        // It waits with the request, for as long as the issuer takes to answer.
+        let Ok(lease) = self.out.account().try_lease(authorization.len()) else {
+            return Begin::Answer(records::no_room(Refused));
+        };
         let authorization = head.header("authorization").map(str::to_owned);
         Begin::Later(Box::pin(async move {
+            let _lease = lease;
             match validator.check(authorization.as_deref().map(str::as_bytes)).await {
                 Ok(()) => begin,
                 Err(denied) => Begin::Answer(unauthorized(&denied)),

@@ -188,7 +188,7 @@ fn malformed(error: impl std::fmt::Display) -> Answer {
     Answer::text(400, format!("error: {error}"))
 }
 
-fn no_room(_: Refused) -> Answer {
+pub(super) fn no_room(_: Refused) -> Answer {
     Answer::text(503, "error: no memory left for these records; send them again").header("Retry-After", "1")
 }
 
