@@ -1,6 +1,7 @@
 //! The general allocator. It holds small things only: payload lives in the ledger's pages.
 //!
-//! One arena, no caches per thread, no huge pages. Freed pages stay resident for [`DECAY_MS`], because a
+//! One arena, no huge pages, and caches per thread for objects of up to 4 KiB, which is what a request takes
+//! and gives back (measured: without them a fifth of the instructions of a small request). Freed pages stay resident for [`DECAY_MS`], because a
 //! request frees what the next one takes: returned at once they cost a system call and a page fault for each
 //! request (measured: 20,000 of 60,000 small requests per second). jemalloc looks at the clock only when it is
 //! called, so [`settle`] does it for an agent at rest.
@@ -27,7 +28,7 @@ unsafe impl Sync for Text {}
 /// Read by jemalloc before the first allocation; environment variables come too late to be relied on.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static OPTIONS: Text = Text(
-    c"narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0,tcache:false,thp:never,background_thread:false".as_ptr(),
+    c"narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0,tcache:true,lg_tcache_max:12,thp:never,background_thread:false".as_ptr(),
 );
 
 /// Whether the settings above are in force, as one line for the log.
@@ -45,8 +46,8 @@ pub fn verify() -> Result<String, String> {
     expect(c"opt.narenas", read::<u32>(c"opt.narenas").map(|n| n as isize), 1)?;
     expect(c"opt.dirty_decay_ms", read::<isize>(c"opt.dirty_decay_ms"), DECAY_MS)?;
     expect(c"opt.muzzy_decay_ms", read::<isize>(c"opt.muzzy_decay_ms"), 0)?;
-    expect(c"opt.tcache", read::<bool>(c"opt.tcache").map(isize::from), 0)?;
-    Ok(format!("jemalloc, one arena, no caches, freed pages return after {DECAY_MS} ms"))
+    expect(c"opt.tcache", read::<bool>(c"opt.tcache").map(isize::from), 1)?;
+    Ok(format!("jemalloc, one arena, small caches, freed pages return after {DECAY_MS} ms"))
 }
 
 /// Returns freed pages whose time is over, for ever.

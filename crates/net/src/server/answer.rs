@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+/// What an answer has beside its fields and its body, at most: the status line and three headers.
+const FRAME_BYTES: usize = 144;
+
 /// An answer. Small: payload does not travel this way.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -54,6 +57,9 @@ impl Answer {
 
     /// Appends the answer as HTTP/1.1 has it.
     pub(super) fn write(&self, close: bool, head_only: bool, text: &mut Vec<u8>) {
+        // At once: growing piece by piece was a twelfth of what a small request costs.
+        let fields: usize = self.fields().map(|(name, value)| name.len() + value.len() + 4).sum();
+        text.reserve(FRAME_BYTES + fields + self.body.len());
         text.extend_from_slice(b"HTTP/1.1 ");
         decimal(usize::from(self.status), text);
         text.push(b' ');
