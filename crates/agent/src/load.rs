@@ -28,6 +28,7 @@ pub struct Loaded {
 const REGISTRY: Registry = Registry {
     inputs: inputs::INPUTS,
     filters: filters::FILTERS,
+    processors: filters::PROCESSORS,
     outputs: outputs::OUTPUTS,
     reference: reference::options_of,
 };

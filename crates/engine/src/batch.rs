@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use event::{Chunk, Corrupt, Cursor, Tag};
+use event::{Chunk, Corrupt, Cursor, Events, Tag};
 
 /// Chunks for one flush. The same batch, with the same id, comes again when it is retried.
 #[derive(Debug, Clone)]
@@ -81,6 +81,12 @@ impl Part {
     pub fn bytes(&self) -> usize {
         let all = self.chunk.events.records.max(1);
         (self.chunk.len() as u128 * self.records as u128 / all as u128) as usize
+    }
+
+    /// The same part with other records in place of its own.
+    pub(crate) fn replaced(&self, events: Events) -> Part {
+        let Chunk { id, tag, input, created, .. } = &*self.chunk;
+        Part::whole(Arc::new(Chunk { id: *id, tag: tag.clone(), input: *input, events, created: *created }))
     }
 
     /// Stands at the first record; [`Part::records`] many follow, each to be read to its end:

@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::batch::{Batch, Part};
+use crate::emit::Refused;
 use crate::limits::FLUSH_LONGEST;
 use crate::metrics::{Metrics, OutputMetrics};
 use crate::plugin::{Drive, Outcome, Output, OutputLane};
+use crate::processors::Processing;
 use crate::retry::{Draw, Next, Schedule, settle};
 use crate::route::Routes;
 
@@ -194,17 +196,19 @@ impl Queue {
 }
 
 /// Flushes the batches of one output lane until the engine closes `jobs`.
-pub async fn serve(
+pub(crate) async fn serve(
     output: Arc<dyn Output>,
+    processing: Option<Processing>,
     index: usize,
     mut jobs: mpsc::Receiver<Arc<Batch>>,
     answers: mpsc::Sender<Answer>,
 ) {
     let lane: Rc<dyn OutputLane> = output.lane().into();
+    let processing = processing.map(Rc::new);
     while let Some(batch) = jobs.recv().await {
-        let (lane, answers) = (Rc::clone(&lane), answers.clone());
+        let (lane, processing, answers) = (Rc::clone(&lane), processing.clone(), answers.clone());
         tokio::task::spawn_local(async move {
-            let outcome = flush(lane, Arc::clone(&batch)).await;
+            let outcome = flush(lane, processing, Arc::clone(&batch)).await;
             // The engine listens until every batch is settled, or has stopped for good.
             let _gone = answers.send(Answer { output: index, batch, outcome }).await;
         });
@@ -212,8 +216,19 @@ pub async fn serve(
 }
 
 /// One flush, on a task of its own so that a bug in an output costs one try and not the lane.
-async fn flush(lane: Rc<dyn OutputLane>, batch: Arc<Batch>) -> Outcome {
-    let mut task = tokio::task::spawn_local(async move { lane.flush(&batch).await });
+async fn flush(lane: Rc<dyn OutputLane>, processing: Option<Rc<Processing>>, batch: Arc<Batch>) -> Outcome {
+    let mut task = tokio::task::spawn_local(async move {
+        match processing {
+            None => lane.flush(&batch).await,
+            Some(processing) => match processing.apply(&batch).await {
+                Ok(Some(batch)) => lane.flush(&batch).await,
+                Ok(None) => Outcome::Done,
+                Err(Refused) => {
+                    Outcome::Split { why: "its processors have no memory for so much".to_owned() }
+                }
+            },
+        }
+    });
     let again = |why: &str| Outcome::Retry { after: None, why: why.to_owned() };
     match tokio::time::timeout(FLUSH_LONGEST, &mut task).await {
         Ok(Ok(outcome)) => outcome,

@@ -1,15 +1,14 @@
 //! The only door in: everything that an input takes passes [`Emitter::append`].
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use budget::{Account, Lease};
 use event::{Events, Tag};
 use tokio::time::{Instant, timeout_at};
 
-use crate::metrics::InputMetrics;
-use crate::pass::Pass;
+use crate::limits::EMITTED_TAGS;
+use crate::pass::{Origin, Pass, Passed, Work};
 use crate::store::Store;
 
 /// The records were not taken; nothing of them is kept.
@@ -31,39 +30,23 @@ pub struct Emitter {
 }
 
 struct Shared {
-    input: usize,
+    origin: Origin,
     tag: Tag,
-    account: Account,
     store: Rc<Store>,
     pass: Rc<Pass>,
-    metrics: Arc<InputMetrics>,
-}
-
-/// What the filters left of records, and what these were before.
-struct Passed {
-    events: Events,
-    records: usize,
-    bytes: usize,
 }
 
 /// How long the records of one request wait for room, in all, before they are refused.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Emitter {
-    pub(crate) fn new(
-        input: usize,
-        tag: Tag,
-        account: Account,
-        store: Rc<Store>,
-        pass: Rc<Pass>,
-        metrics: Arc<InputMetrics>,
-    ) -> Emitter {
-        Emitter { shared: Rc::new(Shared { input, tag, account, store, pass, metrics }) }
+    pub(crate) fn new(origin: Origin, tag: Tag, store: Rc<Store>, pass: Rc<Pass>) -> Emitter {
+        Emitter { shared: Rc::new(Shared { origin, tag, store, pass }) }
     }
 
     /// The account that the input's records are charged to, from their first byte.
     pub fn account(&self) -> &Account {
-        &self.shared.account
+        &self.shared.origin.account
     }
 
     /// The input's own tag.
@@ -76,40 +59,23 @@ impl Emitter {
     /// # Errors
     /// [`Refused`] when there was no room for [`PATIENCE`].
     pub async fn append(&self, tag: &Tag, events: Events) -> Result<(), Refused> {
-        let passed = self.pass(tag, events).await?;
-        self.store(tag, passed).await
+        self.append_all(vec![(tag.clone(), events)]).await
     }
 
-    /// Takes records of several tags, all or none.
+    /// Takes records of several tags, all or none. Only when filters send them under many tags a part may be in
+    /// when there is no room for the rest.
     ///
     /// # Errors
     /// [`Refused`] when there was no room for [`PATIENCE`].
     pub async fn append_all(&self, parts: Vec<(Tag, Events)>) -> Result<(), Refused> {
-        let mut passed = Vec::with_capacity(parts.len());
+        let Shared { origin, store, pass, .. } = &*self.shared;
+        let deadline = Some(Instant::now() + PATIENCE);
+        let mut ready = Vec::with_capacity(parts.len());
         for (tag, events) in parts {
-            let events = self.pass(&tag, events).await?;
-            passed.push((tag, events));
+            let mut work = pass.start(origin, &tag, events, deadline);
+            gather(pass, store, &mut work, &mut ready).await?;
         }
-        for (tag, events) in passed {
-            self.store(&tag, events).await?;
-        }
-        Ok(())
-    }
-
-    async fn pass(&self, tag: &Tag, events: Events) -> Result<Passed, Refused> {
-        let (records, bytes) = (events.records, events.buf.len());
-        let events = self.shared.pass.run(tag, events).await?;
-        Ok(Passed { events, records, bytes })
-    }
-
-    async fn store(&self, tag: &Tag, passed: Passed) -> Result<(), Refused> {
-        let shared = &*self.shared;
-        if passed.events.records > 0 {
-            shared.store.append(shared.input, tag, passed.events).await?;
-        }
-        shared.metrics.records.add(passed.records);
-        shared.metrics.bytes.add(passed.bytes);
-        Ok(())
+        put(store, &mut ready).await
     }
 
     /// Waits for a page, at most until `deadline`. The lease pays for the writer's next one.
@@ -117,8 +83,38 @@ impl Emitter {
     /// # Errors
     /// [`Refused`] when there is none by then.
     pub async fn page(&self, deadline: Instant) -> Result<Lease, Refused> {
-        page(&self.shared.account, deadline).await
+        page(self.account(), deadline).await
     }
+}
+
+/// Goes through with the work. What is ready is put into the store at once only where it is too many tags to wait
+/// for the rest.
+pub(crate) async fn gather(
+    pass: &Pass,
+    store: &Store,
+    work: &mut Work,
+    ready: &mut Vec<Passed>,
+) -> Result<(), Refused> {
+    let enough = ready.len() + 1 + EMITTED_TAGS;
+    while let Some(passed) = pass.next(work).await? {
+        ready.push(passed);
+        if ready.len() > enough {
+            put(store, ready).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts records into the store, and counts them as taken.
+pub(crate) async fn put(store: &Store, ready: &mut Vec<Passed>) -> Result<(), Refused> {
+    for Passed { origin, tag, events, taken } in ready.drain(..) {
+        if events.records > 0 {
+            store.append(origin.input, &tag, events).await?;
+        }
+        origin.metrics.records.add(taken.0);
+        origin.metrics.bytes.add(taken.1);
+    }
+    Ok(())
 }
 
 pub(crate) async fn page(account: &Account, deadline: Instant) -> Result<Lease, Refused> {

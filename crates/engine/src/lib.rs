@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod pass;
 pub mod pipeline;
 pub mod plugin;
+mod processors;
 pub mod registry;
 pub mod retry;
 pub mod route;
@@ -24,5 +25,5 @@ pub use emit::{Emitter, Refused};
 pub use lane::Stop;
 pub use metrics::Figure;
 pub use plugin::{
-    Drive, Filter, FilterDef, Input, InputDef, Local, Outcome, Output, OutputDef, OutputLane, Setup,
+    Drive, Emitting, Filter, FilterDef, Input, InputDef, Local, Outcome, Output, OutputDef, OutputLane, Setup,
 };

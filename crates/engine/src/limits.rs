@@ -34,6 +34,16 @@ pub const WINDOW_RECORDS: usize = 64;
 /// See [`WINDOW_RECORDS`].
 pub const WINDOW_ENTRIES: usize = 4096;
 
+/// Tags that the records of one request were sent under by filters and that are gathered before they go on. Each
+/// holds a page at least.
+pub const EMITTED_TAGS: usize = 16;
+
+/// Bytes of records that the processors of an output go through at a time.
+pub const PROCESSED_SLICE: usize = 256 << 10;
+
+/// How often filters that hold records back are asked at most.
+pub const SHORTEST_TICK: Duration = Duration::from_millis(50);
+
 /// How often free pages that nobody used go back to the kernel.
 pub const LEDGER_TICK: Duration = Duration::from_millis(100);
 

@@ -92,6 +92,8 @@ pub struct FilterMetrics {
     pub added: Counter,
     /// Records removed.
     pub dropped: Counter,
+    /// Records sent under another tag.
+    pub emitted: Counter,
 }
 
 /// An output's counters.

@@ -1,90 +1,263 @@
-//! The filters: what they match is decoded once, goes through all of them and is encoded once.
+//! Processors and filters: what they match is decoded once, goes through all of them and is encoded once.
+//!
+//! A pass belongs to an input in its lane. Its stages are the processors of the input and then the filters, which
+//! the inputs of a lane share. What a filter sends under another tag becomes a [`Work`] of its own, charged to the
+//! filter's emitter, and goes through the filters like everything else, except those that have sent it already: so
+//! nothing goes round for ever.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use budget::Account;
 use event::{Corrupt, Cursor, Entry, Events, Pattern, Progress, Record, SPARE_ENTRIES, Tag, Window, Writer};
-
-use crate::emit::{PATIENCE, Refused, page};
 use tokio::time::{Instant, timeout_at};
 
-use crate::limits::{WINDOW_ENTRIES, WINDOW_RECORDS};
-use crate::metrics::FilterMetrics;
+use crate::emit::Refused;
+use crate::limits::{EMITTED_TAGS, WINDOW_ENTRIES, WINDOW_RECORDS};
+use crate::metrics::{FilterMetrics, InputMetrics};
 use crate::plugin::Filter;
 
-/// A filter in a lane, and the tags it applies to.
+/// A processor or filter in a lane.
 pub struct Stage {
-    /// The tags.
+    /// The tags it applies to.
     pub pattern: Pattern,
-    /// The filter.
+    /// The plugin.
     pub filter: RefCell<Box<dyn Filter>>,
     /// Its counters.
     pub metrics: Arc<FilterMetrics>,
+    /// Where records come from that it sends under another tag.
+    pub emits: Emits,
 }
 
-/// The filters of one lane, in the order of the configuration.
+/// Where records come from that a filter sends under another tag.
+#[derive(Debug, Clone)]
+pub enum Emits {
+    /// It sends none.
+    Nothing,
+    /// A processor's are the input's own.
+    AsInput,
+    /// A filter's come from its emitter.
+    As(Origin),
+}
+
+/// Who records are charged to, and counted for, from where they come in.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The number of the input, or of a filter's emitter, which is like one.
+    pub input: usize,
+    /// Pays for the records.
+    pub account: Account,
+    /// Counts them.
+    pub metrics: Arc<InputMetrics>,
+}
+
+/// The stages of one input in its lane.
 pub struct Pass {
-    stages: Vec<Stage>,
+    stages: Vec<Rc<Stage>>,
+    /// How many of the stages are processors of the input.
+    processors: usize,
     /// Pays for decoded entries and for records that must be put into one piece.
     decode: Account,
 }
 
+/// Records on their way through a pass, with everything that was sent under another tag meanwhile.
+pub struct Work {
+    /// The last one is gone through next.
+    jobs: Vec<Job>,
+    /// What was sent, by stage, sender's way and tag.
+    sent: Vec<Sent>,
+    deadline: Option<Instant>,
+}
+
+struct Job {
+    origin: Origin,
+    tag: Tag,
+    /// The stages that apply to the tag.
+    stages: Vec<usize>,
+    /// Stages that have sent these records.
+    via: Vec<usize>,
+    /// Records and bytes that came in.
+    taken: (usize, usize),
+    source: Events,
+    writer: Writer,
+}
+
+struct Sent {
+    origin: Origin,
+    tag: Tag,
+    /// The stages that the records have to pass.
+    from: usize,
+    via: Vec<usize>,
+    writer: Writer,
+}
+
+/// Records that have passed every stage.
+pub struct Passed {
+    /// Where they came in.
+    pub origin: Origin,
+    /// The tag that they travel under now.
+    pub tag: Tag,
+    /// What is left of them.
+    pub events: Events,
+    /// Records and bytes that came in.
+    pub taken: (usize, usize),
+}
+
 impl Pass {
-    /// Filters in their order; decoding is charged to `decode`.
-    pub fn new(stages: Vec<Stage>, decode: Account) -> Pass {
-        Pass { stages, decode }
+    /// `stages` in their order, of which the first are `processors` of the input; decoding is charged to
+    /// `decode`.
+    pub fn new(stages: Vec<Rc<Stage>>, processors: usize, decode: Account) -> Pass {
+        Pass { stages, processors, decode }
     }
 
-    /// What is left of the records after the filters that match the tag. Without one nothing is decoded.
+    /// Starts with records that come in. What needs room waits for it until the deadline.
+    pub fn start(&self, origin: &Origin, tag: &Tag, events: Events, deadline: Option<Instant>) -> Work {
+        let mut work = Work { jobs: Vec::new(), sent: Vec::new(), deadline };
+        work.jobs.push(self.job(origin.clone(), tag.clone(), events, 0, Vec::new()));
+        work
+    }
+
+    fn job(&self, origin: Origin, tag: Tag, source: Events, from: usize, via: Vec<usize>) -> Job {
+        let applies = |at: &usize| !via.contains(at) && self.stages[*at].pattern.matches(tag.as_str());
+        let stages = (from..self.stages.len()).filter(applies).collect();
+        let taken = (source.records, source.buf.len());
+        let writer = Writer::new(&origin.account);
+        Job { origin, tag, stages, via, taken, source, writer }
+    }
+
+    /// Goes on until the next records are through, or everything is.
     ///
     /// # Errors
     /// [`Refused`] when there was no room for the result.
-    pub async fn run(&self, tag: &Tag, events: Events) -> Result<Events, Refused> {
-        if !self.stages.iter().any(|stage| stage.pattern.matches(tag.as_str())) {
-            return Ok(events);
+    pub async fn next(&self, work: &mut Work) -> Result<Option<Passed>, Refused> {
+        loop {
+            // Each tag that was sent holds a page: when there are many, the oldest goes on at once.
+            if work.sent.len() > EMITTED_TAGS || work.jobs.is_empty() && !work.sent.is_empty() {
+                let Sent { origin, tag, from, via, writer } = work.sent.remove(0);
+                work.jobs.push(self.job(origin, tag, writer.finish(), from, via));
+            }
+            let Some(job) = work.jobs.last_mut() else { return Ok(None) };
+            // Without a stage nothing is decoded.
+            let untouched = job.stages.is_empty();
+            if job.source.records > 0 && !untouched {
+                self.step(job, &mut work.sent, work.deadline).await?;
+                continue;
+            }
+            let Some(Job { origin, tag, source, writer, taken, .. }) = work.jobs.pop() else { continue };
+            let events = if untouched { source } else { writer.finish() };
+            return Ok(Some(Passed { origin, tag, events, taken }));
         }
-        let account = events.buf.account().clone();
-        let mut writer = Writer::new(&account);
-        let mut source = events;
-        let deadline = Instant::now() + PATIENCE;
-        while source.records > 0 {
-            let (records, bytes) = self.window(tag, &source, &mut writer, deadline).await?;
-            source.records -= records;
-            source.buf.consume(bytes);
-        }
-        Ok(writer.finish())
     }
 
-    /// Takes a window of records from the front of `source` through the filters into `writer`. Returns how
-    /// many records and bytes of the source that was.
-    async fn window(
+    /// Takes a window of records from the front of the source through the stages into the writer.
+    async fn step(
         &self,
-        tag: &Tag,
-        source: &Events,
-        writer: &mut Writer,
-        deadline: Instant,
-    ) -> Result<(usize, usize), Refused> {
+        job: &mut Job,
+        sent: &mut Vec<Sent>,
+        deadline: Option<Instant>,
+    ) -> Result<(), Refused> {
+        let Job { origin, tag, stages, via, source, writer, .. } = job;
         // What filters may not see: bytes that are no records. Inputs write records, so this is a bug, and
         // passing on what cannot be read would cost the destination.
         let extent = Extent::of(source).map_err(corrupt)?;
-        let lease = self.decode.lease(extent.entries * size_of::<Entry<'_>>() + extent.copied);
-        let _lease = timeout_at(deadline, lease).await.map_err(|_| Refused)?.map_err(|_| Refused)?;
+        let _lease = room(&self.decode, extent.bytes_needed(), deadline).await?;
         let pieces: Result<Vec<Cow<'_, [u8]>>, Corrupt> = extent.records.iter().map(Piece::bytes).collect();
         let pieces = pieces.map_err(corrupt)?;
-        let records: Result<Vec<Record<'_>>, Corrupt> = pieces.iter().map(|p| Record::decode(p)).collect();
-        let mut window = Window { records: records.map_err(corrupt)? };
-        for stage in self.stages.iter().filter(|stage| stage.pattern.matches(tag.as_str())) {
-            stage.apply(tag, &mut window);
-        }
-        for record in &window.records {
-            let mut progress = Progress::default();
-            while record.encode(writer, &mut progress).is_err() {
-                writer.prepay(page(writer.account(), deadline).await?);
+        let records: Result<Vec<Record<'_>>, Corrupt> = pieces.iter().map(|p| Record::of_whole(p)).collect();
+        let mut window = Window::new(origin.input, records.map_err(corrupt)?);
+        if !extent.marker {
+            for at in stages.iter() {
+                self.stages[*at].apply(tag, &mut window);
+                self.send(*at, origin, via, &mut window, sent, deadline).await?;
             }
         }
-        Ok((extent.records.len(), extent.bytes))
+        for record in &window.records {
+            write(record, writer, deadline).await?;
+        }
+        let (records, bytes) = (extent.records.len(), extent.bytes);
+        drop(window);
+        drop(pieces);
+        source.records -= records;
+        source.buf.consume(bytes);
+        Ok(())
+    }
+
+    /// Puts what a stage has sent beside what it sent before.
+    async fn send(
+        &self,
+        at: usize,
+        origin: &Origin,
+        via: &[usize],
+        window: &mut Window<'_>,
+        sent: &mut Vec<Sent>,
+        deadline: Option<Instant>,
+    ) -> Result<(), Refused> {
+        for (tag, record) in window.take_emitted() {
+            let (origin, from) = match &self.stages[at].emits {
+                Emits::As(emitter) => (emitter, self.processors),
+                Emits::AsInput => (origin, at + 1),
+                Emits::Nothing => {
+                    tracing::error!("{} sends records and has no emitter", self.stages[at].metrics.name);
+                    continue;
+                }
+            };
+            let same = |sent: &Sent| sent.tag == tag && sent.via.split_last() == Some((&at, via));
+            let index = match sent.iter().rposition(same) {
+                Some(index) => index,
+                None => {
+                    let via = [via, &[at]].concat();
+                    let writer = Writer::new(&origin.account);
+                    sent.push(Sent { origin: origin.clone(), tag, from, via, writer });
+                    sent.len() - 1
+                }
+            };
+            write(&record, &mut sent[index].writer, deadline).await?;
+            self.stages[at].metrics.emitted.add(1);
+        }
+        Ok(())
+    }
+
+    /// The stages of the input's own, and those that its lane shares.
+    pub(crate) fn own_and_shared(&self) -> (Range<usize>, Range<usize>) {
+        (0..self.processors, self.processors..self.stages.len())
+    }
+
+    /// When the next of these stages wants its clock to tick.
+    pub(crate) fn interval(&self, stages: Range<usize>) -> Option<std::time::Duration> {
+        self.stages[stages].iter().filter_map(|stage| stage.filter.borrow().interval()).min()
+    }
+
+    /// Lets the clock of a stage tick and gathers what it sends. What a stage lets go of is nowhere else, so it
+    /// waits for room as long as it takes.
+    ///
+    /// # Errors
+    /// [`Refused`] when there can never be room.
+    pub(crate) async fn tick(&self, at: usize, origin: &Origin, last: bool) -> Result<Work, Refused> {
+        let mut work = Work { jobs: Vec::new(), sent: Vec::new(), deadline: None };
+        let mut window = Window::new(origin.input, Vec::new());
+        self.stages[at].filter.borrow_mut().tick(&mut window, last);
+        self.send(at, origin, &[], &mut window, &mut work.sent, None).await?;
+        Ok(work)
+    }
+}
+
+/// Writes a record, waiting for pages as needed.
+async fn write(record: &Record<'_>, writer: &mut Writer, deadline: Option<Instant>) -> Result<(), Refused> {
+    let mut progress = Progress::default();
+    while record.encode(writer, &mut progress).is_err() {
+        writer.prepay(room(writer.account(), writer.account().page_size(), deadline).await?);
+    }
+    Ok(())
+}
+
+async fn room(account: &Account, bytes: usize, deadline: Option<Instant>) -> Result<budget::Lease, Refused> {
+    let lease = account.lease(bytes);
+    match deadline {
+        Some(deadline) => timeout_at(deadline, lease).await.map_err(|_| Refused)?.map_err(|_| Refused),
+        None => lease.await.map_err(|_| Refused),
     }
 }
 
@@ -112,6 +285,8 @@ struct Extent<'a> {
     entries: usize,
     /// Bytes that must be copied because their record lies over a page end.
     copied: usize,
+    /// The window is one record that begins or ends a group: filters do not see it.
+    marker: bool,
 }
 
 enum Piece<'a> {
@@ -130,13 +305,16 @@ impl<'a> Piece<'a> {
 
 impl<'a> Extent<'a> {
     fn of(source: &'a Events) -> Result<Extent<'a>, Corrupt> {
-        let mut extent = Extent { records: Vec::new(), bytes: 0, entries: 0, copied: 0 };
+        let mut extent = Extent { records: Vec::new(), bytes: 0, entries: 0, copied: 0, marker: false };
         let mut cursor = source.cursor();
-        while extent.records.len() < WINDOW_RECORDS && !cursor.at_end() {
+        while extent.records.len() < WINDOW_RECORDS && !extent.marker && !cursor.at_end() {
             let entries = cursor.record_entries()?;
-            if extent.entries + entries > WINDOW_ENTRIES && !extent.records.is_empty() {
+            let marker = cursor.at_group_marker();
+            let full = extent.entries + entries > WINDOW_ENTRIES || marker;
+            if full && !extent.records.is_empty() {
                 break;
             }
+            extent.marker = marker;
             extent.entries += entries + SPARE_ENTRIES;
             let start = cursor.clone();
             let piece = match cursor.whole()? {
@@ -152,6 +330,11 @@ impl<'a> Extent<'a> {
         extent.bytes = cursor.offset();
         Ok(extent)
     }
+
+    /// What decoding may take.
+    fn bytes_needed(&self) -> usize {
+        self.entries * size_of::<Entry<'_>>() + self.copied
+    }
 }
 
 #[cfg(test)]
@@ -164,14 +347,30 @@ mod tests {
 
     impl Filter for DropEvenAndMark {
         fn logs(&mut self, _tag: &Tag, window: &mut Window<'_>) {
-            window.records.retain(|record| record.time.seconds % 2 == 1);
+            window.records.retain(|record| record.time().seconds % 2 == 1);
             for record in &mut window.records {
-                record.body.push(Entry { key: Raw::text("seen"), value: Raw::text("yes") });
+                record.body_mut().push(Entry { key: Raw::text("seen"), value: Raw::text("yes") });
             }
         }
 
         fn for_lane(&self) -> Box<dyn Filter> {
             Box::new(DropEvenAndMark)
+        }
+    }
+
+    /// Sends every record under a tag made of its own and of the second.
+    struct Resend;
+
+    impl Filter for Resend {
+        fn logs(&mut self, tag: &Tag, window: &mut Window<'_>) {
+            for record in std::mem::take(&mut window.records) {
+                let tag = Tag::new(&format!("{tag}.{}", record.time().seconds % 40));
+                window.emit(tag, record);
+            }
+        }
+
+        fn for_lane(&self) -> Box<dyn Filter> {
+            Box::new(Resend)
         }
     }
 
@@ -187,26 +386,54 @@ mod tests {
         writer.end_record();
     }
 
-    fn pass(budget: &Budget) -> Pass {
-        let stage = Stage {
-            pattern: Pattern::new("app.*"),
-            filter: RefCell::new(Box::new(DropEvenAndMark)),
-            metrics: Arc::default(),
-        };
-        Pass::new(vec![stage], budget.account("http.0", "decode", Share::COMMON).unwrap())
+    fn origin(budget: &Budget, input: usize) -> Origin {
+        let account = budget.account("http.0", "chunks", Share::COMMON).unwrap();
+        Origin { input, account, metrics: Arc::default() }
+    }
+
+    fn stage(pattern: &str, filter: Box<dyn Filter>, emits: Emits) -> Rc<Stage> {
+        let pattern = Pattern::new(pattern);
+        Rc::new(Stage { pattern, filter: RefCell::new(filter), metrics: Arc::default(), emits })
+    }
+
+    fn pass(budget: &Budget, stages: Vec<Rc<Stage>>) -> Pass {
+        Pass::new(stages, 0, budget.account("http.0", "decode", Share::COMMON).unwrap())
+    }
+
+    async fn all(pass: &Pass, origin: &Origin, tag: &str, events: Events) -> Vec<Passed> {
+        let mut work =
+            pass.start(origin, &Tag::new(tag), events, Some(Instant::now() + crate::emit::PATIENCE));
+        let mut passed = Vec::new();
+        while let Some(part) = pass.next(&mut work).await.unwrap() {
+            passed.push(part);
+        }
+        passed
+    }
+
+    fn seconds(events: &Events) -> Vec<u32> {
+        let mut cursor = events.cursor();
+        (0..events.records)
+            .map(|_| {
+                let (time, _) = cursor.clone().record_head().unwrap();
+                cursor.skip().unwrap();
+                time.seconds
+            })
+            .collect()
     }
 
     #[tokio::test]
     async fn filters_see_every_record_whatever_its_size_and_only_of_matching_tags() {
         let budget = Budget::new(8 << 20, 4096).unwrap();
-        let account = budget.account("http.0", "chunks", Share::COMMON).unwrap();
-        let pass = pass(&budget);
+        let origin = origin(&budget, 0);
+        let pass = pass(&budget, vec![stage("app.*", Box::new(DropEvenAndMark), Emits::Nothing)]);
         for (tag, expected) in [("app.x", 100), ("db.x", 200)] {
-            let mut writer = Writer::new(&account);
+            let mut writer = Writer::new(&origin.account);
             for seconds in 0..200 {
                 record(&mut writer, seconds, if seconds % 50 == 3 { 20_000 } else { 30 });
             }
-            let events = pass.run(&Tag::new(tag), writer.finish()).await.unwrap();
+            let passed = all(&pass, &origin, tag, writer.finish()).await;
+            assert_eq!(passed.len(), 1);
+            let events = &passed[0].events;
             assert_eq!(events.records, expected);
             let mut cursor = events.cursor();
             for _ in 0..expected {
@@ -221,5 +448,49 @@ mod tests {
             assert!(cursor.at_end());
         }
         assert!(budget.accounts().iter().all(|account| account.held == 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_keeps_its_order_within_a_tag_and_passes_the_other_filters_but_not_its_sender_again()
+    {
+        let budget = Budget::new(8 << 20, 4096).unwrap();
+        let (origin, emitter) = (origin(&budget, 0), origin(&budget, 7));
+        let pass = pass(
+            &budget,
+            vec![
+                stage("a.*", Box::new(DropEvenAndMark), Emits::Nothing),
+                stage("*", Box::new(Resend), Emits::As(emitter)),
+            ],
+        );
+        let mut writer = Writer::new(&origin.account);
+        for seconds in 0..200 {
+            record(&mut writer, seconds, 2_000);
+        }
+        let passed = all(&pass, &origin, "a", writer.finish()).await;
+        let (own, sent): (Vec<_>, Vec<_>) = passed.into_iter().partition(|part| part.origin.input == 0);
+        assert_eq!(own.iter().map(|part| part.events.records).sum::<usize>(), 0);
+        let mut seen = Vec::new();
+        for part in sent.iter().filter(|part| part.events.records > 0) {
+            assert_eq!(part.origin.input, 7);
+            let of_tag = seconds(&part.events);
+            assert!(of_tag.is_sorted());
+            assert!(of_tag.iter().all(|seconds| part.tag.as_str() == format!("a.{}", seconds % 40)));
+            seen.extend(of_tag);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..200).filter(|seconds| seconds % 2 == 1).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn records_that_begin_or_end_a_group_pass_every_filter_untouched() {
+        let budget = Budget::new(8 << 20, 4096).unwrap();
+        let origin = origin(&budget, 0);
+        let pass = pass(&budget, vec![stage("*", Box::new(DropEvenAndMark), Emits::Nothing)]);
+        let mut writer = Writer::new(&origin.account);
+        let times = [u32::MAX, 1, 2, 3, u32::MAX - 1, u32::MAX, u32::MAX - 1, 4, 5];
+        times.into_iter().for_each(|seconds| record(&mut writer, seconds, 10));
+        let passed = all(&pass, &origin, "a", writer.finish()).await;
+        let left = [u32::MAX, 1, 3, u32::MAX - 1, u32::MAX, u32::MAX - 1, 5];
+        assert_eq!(seconds(&passed[0].events), left);
     }
 }

@@ -1,6 +1,5 @@
 //! Builds the instances of a configuration and runs them.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,18 +7,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use budget::{Account, Budget, Share};
 use event::{Pattern, Tag};
 use options::{Options, Problem, Problems, Reader, Section, Text};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::common::{FilterCommon, InputCommon, OutputCommon, Service};
 use crate::dispatch::{self, Answer, Dispatch, Target};
-use crate::emit::Emitter;
+use crate::emit::{self, Emitter};
 use crate::lane::{self, Stop};
-use crate::limits::{FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE};
+use crate::limits::{
+    CHUNK_BYTES, FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE,
+    SHORTEST_TICK,
+};
 use crate::metrics::{FilterMetrics, InputMetrics, Metrics, OutputMetrics, Own};
-use crate::pass::{Pass, Stage};
+use crate::pass::{Emits, Origin, Pass, Stage};
 use crate::plugin::{Filter, Input, Output, Setup};
+use crate::processors::{Of, Processors, Unit};
 use crate::registry::{Named, Registry};
 use crate::retry::Schedule;
 use crate::route::Routes;
@@ -37,8 +40,8 @@ pub struct Sections<'a> {
 
 /// The instances of a valid configuration, not running yet.
 pub struct Pipeline {
-    inputs: Vec<InputInstance>,
-    filters: Vec<FilterInstance>,
+    inputs: Vec<LaneInput>,
+    filters: Vec<Unit>,
     outputs: Vec<OutputInstance>,
     metrics: Arc<Metrics>,
     budget: Budget,
@@ -50,15 +53,8 @@ struct InputInstance {
     input: Arc<dyn Input>,
     name: String,
     tag: Tag,
-    chunks: Account,
+    origin: Origin,
     decode: Account,
-    metrics: Arc<InputMetrics>,
-}
-
-struct FilterInstance {
-    filter: Box<dyn Filter>,
-    pattern: Pattern,
-    metrics: Arc<FilterMetrics>,
 }
 
 struct OutputInstance {
@@ -66,6 +62,7 @@ struct OutputInstance {
     pattern: Option<Pattern>,
     plan: Schedule,
     metrics: Arc<OutputMetrics>,
+    processors: Option<Processors>,
 }
 
 /// What was opened, and what is to be said about it.
@@ -100,6 +97,8 @@ pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budg
         problems: Problems::new(),
         unused: Vec::new(),
         warnings: Vec::new(),
+        emitters: Vec::new(),
+        inputs: sections.inputs.len(),
     };
     let inputs: Vec<_> =
         numbered(sections.inputs).filter_map(|(n, section)| opening.input(n, section)).collect();
@@ -108,9 +107,9 @@ pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budg
     let single = sections.inputs.len() == 1 && sections.outputs.len() == 1;
     let outputs: Vec<_> =
         numbered(sections.outputs).filter_map(|(n, section)| opening.output(n, section, single)).collect();
-    let Opening { problems, unused, warnings, .. } = opening;
+    let Opening { problems, unused, warnings, emitters, .. } = opening;
     let metrics = Metrics {
-        inputs: inputs.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
+        inputs: inputs.iter().map(|input| &input.instance.origin.metrics).chain(&emitters).cloned().collect(),
         filters: filters.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
         outputs: outputs.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
         ..Metrics::default()
@@ -131,13 +130,16 @@ fn numbered(sections: &[Section]) -> impl Iterator<Item = (usize, &Section)> {
     sections.iter().enumerate()
 }
 
-struct Opening<'a> {
+pub(crate) struct Opening<'a> {
     service: &'a Service,
-    registry: Registry,
+    pub(crate) registry: Registry,
     budget: &'a Budget,
-    problems: Problems,
+    pub(crate) problems: Problems,
     unused: Vec<Unused>,
     warnings: Vec<String>,
+    /// Emitters of filters count like inputs, and are numbered behind them.
+    emitters: Vec<Arc<InputMetrics>>,
+    inputs: usize,
 }
 
 impl Opening<'_> {
@@ -151,15 +153,15 @@ impl Opening<'_> {
         }
     }
 
-    fn setup(&self, alias: Option<&str>, plugin: &str, number: usize) -> Setup {
+    pub(crate) fn setup(&self, alias: Option<&str>, name: &str) -> Setup {
         Setup {
-            name: alias.map_or_else(|| format!("{plugin}.{number}"), str::to_owned),
+            name: alias.unwrap_or(name).to_owned(),
             budget: self.budget.clone(),
             escape_unicode: self.service.escape_unicode,
         }
     }
 
-    fn finish(&mut self, reader: Reader<'_>, plugin: &str) {
+    pub(crate) fn finish(&mut self, reader: Reader<'_>, plugin: &str) {
         let section = reader.section();
         let known = (self.registry.reference)(&section.kind, plugin).unwrap_or_default();
         let finished = reader.finish(&known);
@@ -170,43 +172,35 @@ impl Opening<'_> {
         }));
     }
 
-    fn input(&mut self, number: usize, section: &Section) -> Option<InputInstance> {
+    fn input(&mut self, number: usize, section: &Section) -> Option<LaneInput> {
         let plugin = self.find(self.registry.inputs, section)?;
         let mut reader = Reader::new(section);
         let common = InputCommon::read(&mut reader);
         let alias = common.as_ref().and_then(|common| common.alias.as_deref());
-        let setup = self.setup(alias, plugin.name, number);
+        let setup = self.setup(alias, &format!("{}.{number}", plugin.name));
         let input = (plugin.open)(&mut reader, &setup);
         let limit = common.as_ref().map_or(0, |common| common.mem_buf_limit.0 as usize);
-        let least = LEAST_PAGES * self.budget.page_size();
-        if limit != 0 && limit < least {
-            let what = format!("option \"mem_buf_limit\": {limit} bytes are too few to take anything");
-            reader.refuse("mem_buf_limit", what, Some(format!("set it to {least} or more, or remove it")));
-        }
-        let share = if limit == 0 { Share::COMMON } else { Share::at_most(limit) };
+        let share = self.share("mem_buf_limit", limit, &mut reader);
         let chunks = setup.account("chunks", share, &mut reader);
         let decode = setup.account("decode", Share::COMMON, &mut reader);
+        let processors = self.processors(Of::Input, &setup.name, &mut reader);
         self.finish(reader, plugin.name);
         let common = common?;
         let metrics = Arc::new(InputMetrics { name: setup.name.clone(), ..InputMetrics::default() });
         let tag = Tag::new(common.tag.as_deref().unwrap_or(&setup.name));
-        Some(InputInstance {
-            input: input?,
-            name: setup.name,
-            tag,
-            chunks: chunks?,
-            decode: decode?,
-            metrics,
-        })
+        let origin = Origin { input: number, account: chunks?, metrics };
+        let instance = InputInstance { input: input?, name: setup.name, tag, origin, decode: decode? };
+        Some(LaneInput { instance: Arc::new(instance), processors })
     }
 
-    fn filter(&mut self, number: usize, section: &Section) -> Option<FilterInstance> {
+    fn filter(&mut self, number: usize, section: &Section) -> Option<Unit> {
         let plugin = self.find(self.registry.filters, section)?;
         let mut reader = Reader::new(section);
         let common = FilterCommon::read(&mut reader);
         let alias = common.as_ref().and_then(|common| common.alias.as_deref());
-        let setup = self.setup(alias, plugin.name, number);
+        let setup = self.setup(alias, &format!("{}.{number}", plugin.name));
         let filter = (plugin.open)(&mut reader, &setup);
+        let emits = filter.as_deref().map(|filter| self.emitter(filter, &setup, &mut reader));
         self.finish(reader, plugin.name);
         let common = common?;
         let Some(pattern) = common.pattern else {
@@ -215,7 +209,36 @@ impl Opening<'_> {
             return None;
         };
         let metrics = Arc::new(FilterMetrics { name: setup.name, ..FilterMetrics::default() });
-        Some(FilterInstance { filter: filter?, pattern: Pattern::new(&pattern), metrics })
+        Some(Unit { filter: filter?, pattern: Pattern::new(&pattern), metrics, emits: emits? })
+    }
+
+    /// The emitter of a filter, if it has one.
+    fn emitter(&mut self, filter: &dyn Filter, setup: &Setup, reader: &mut Reader<'_>) -> Emits {
+        let Some(emitting) = filter.emitter() else { return Emits::Nothing };
+        let name = emitting.name.unwrap_or_else(|| format!("emitter_for_{}", setup.name));
+        if self.emitters.iter().any(|emitter| emitter.name == name) {
+            let what = format!("emitter_name \"{name}\" is taken by another filter");
+            reader.refuse("emitter_name", what, None);
+        }
+        let setup = self.setup(Some(&name), "");
+        let share = self.share("emitter_mem_buf_limit", emitting.mem_buf_limit, reader);
+        let Some(account) = setup.account("chunks", share, reader) else { return Emits::Nothing };
+        let metrics = Arc::new(InputMetrics { name, ..InputMetrics::default() });
+        self.emitters.push(Arc::clone(&metrics));
+        Emits::As(Origin { input: self.inputs + self.emitters.len() - 1, account, metrics })
+    }
+
+    /// At most `limit` bytes, or no limit for 0.
+    fn share(&self, option: &str, limit: usize, reader: &mut Reader<'_>) -> Share {
+        let least = LEAST_PAGES * self.budget.page_size();
+        if limit == 0 {
+            return Share::COMMON;
+        }
+        if limit < least {
+            let what = format!("option \"{option}\": {limit} bytes are too few to take anything");
+            reader.refuse(option, what, Some(format!("set it to {least} or more, or remove it")));
+        }
+        Share::at_most(limit)
     }
 
     fn output(&mut self, number: usize, section: &Section, single: bool) -> Option<OutputInstance> {
@@ -223,8 +246,9 @@ impl Opening<'_> {
         let mut reader = Reader::new(section);
         let common = OutputCommon::read(&mut reader);
         let alias = common.as_ref().and_then(|common| common.alias.as_deref());
-        let setup = self.setup(alias, plugin.name, number);
+        let setup = self.setup(alias, &format!("{}.{number}", plugin.name));
         let output = (plugin.open)(&mut reader, &setup);
+        let processors = self.output_processors(&setup, &mut reader);
         self.finish(reader, plugin.name);
         let common = common?;
         let pattern = common.pattern.as_deref().or(single.then_some("*"));
@@ -239,7 +263,8 @@ impl Opening<'_> {
         };
         let own = Own(output.clone());
         let metrics = Arc::new(OutputMetrics { name: setup.name, own, ..OutputMetrics::default() });
-        Some(OutputInstance { output: output?, pattern: pattern.map(Pattern::new), plan, metrics })
+        let pattern = pattern.map(Pattern::new);
+        Some(OutputInstance { output: output?, pattern, plan, metrics, processors })
     }
 }
 
@@ -255,7 +280,7 @@ impl Pipeline {
     /// One line for each instance that cannot start.
     pub fn start(&self) -> Result<(), Vec<String>> {
         let outputs = self.outputs.iter().map(|o| (&o.metrics.name, o.output.start()));
-        let inputs = self.inputs.iter().map(|i| (&i.name, i.input.start()));
+        let inputs = self.inputs.iter().map(|i| (&i.instance.name, i.instance.input.start()));
         let failed =
             outputs.chain(inputs).filter_map(|(name, result)| Some(format!("{name}: {}", result.err()?)));
         let failed: Vec<String> = failed.collect();
@@ -296,17 +321,25 @@ fn open_lanes(
     index: usize,
     answers: &mpsc::Sender<Answer>,
 ) -> std::io::Result<Target> {
-    let OutputInstance { output, plan, metrics, .. } = instance;
-    let drive = output.drive();
+    let OutputInstance { output, plan, metrics, processors, .. } = instance;
+    let mut drive = output.drive();
+    if processors.is_some() {
+        // What is set aside for a processed batch is as large as a chunk.
+        drive.batch_bytes = drive.batch_bytes.min(CHUNK_BYTES);
+    }
     let mut lanes = Vec::new();
     for number in 0..drive.lanes.max(1) {
         let (jobs, receiver) = mpsc::channel(drive.concurrency.clamp(1, FLUSH_QUEUE));
-        let serving = (Arc::clone(&output), answers.clone());
+        let (output, answers) = (Arc::clone(&output), answers.clone());
+        let processors = processors.as_ref().map(Processors::for_lane);
+        let serve = move || {
+            let processing = processors.map(Processors::stages);
+            dispatch::serve(output, processing, index, receiver, answers)
+        };
         if drive.lanes == 0 {
-            tokio::task::spawn_local(dispatch::serve(serving.0, index, receiver, serving.1));
+            tokio::task::spawn_local(serve());
         } else {
-            let name = format!("out:{}:{number}", metrics.name);
-            lane::spawn(name, move || dispatch::serve(serving.0, index, receiver, serving.1))?;
+            lane::spawn(format!("out:{}:{number}", metrics.name), serve)?;
         }
         lanes.push(jobs);
     }
@@ -315,7 +348,7 @@ fn open_lanes(
 
 /// Everything that the lanes of inputs need.
 struct Lanes {
-    filters: Vec<FilterInstance>,
+    filters: Vec<Unit>,
     sealer: mpsc::Sender<event::Chunk>,
     ids: ChunkIds,
     flush: Duration,
@@ -325,7 +358,7 @@ struct Lanes {
 
 /// What goes to the thread of a lane.
 struct LaneParts {
-    stages: Vec<(Pattern, Box<dyn Filter>, Arc<FilterMetrics>)>,
+    filters: Vec<Unit>,
     sealer: mpsc::Sender<event::Chunk>,
     ids: ChunkIds,
     flush: Duration,
@@ -335,9 +368,8 @@ struct LaneParts {
 
 impl Lanes {
     fn parts(&self) -> LaneParts {
-        let stage = |f: &FilterInstance| (f.pattern.clone(), f.filter.for_lane(), Arc::clone(&f.metrics));
         LaneParts {
-            stages: self.filters.iter().map(stage).collect(),
+            filters: self.filters.iter().map(Unit::for_lane).collect(),
             sealer: self.sealer.clone(),
             ids: self.ids.clone(),
             flush: self.flush,
@@ -347,19 +379,17 @@ impl Lanes {
     }
 
     /// Each input gets its lanes; those that want none share one on the core thread.
-    fn open(self, inputs: Vec<InputInstance>) -> std::io::Result<()> {
+    fn open(self, inputs: Vec<LaneInput>) -> std::io::Result<()> {
         let mut on_core = Vec::new();
-        for (index, instance) in inputs.into_iter().enumerate() {
-            let instance = Arc::new(instance);
-            if instance.input.lanes() == 0 {
-                on_core.push((index, instance));
+        for input in inputs {
+            let lanes = input.instance.input.lanes();
+            if lanes == 0 {
+                on_core.push(input);
                 continue;
             }
-            for number in 0..instance.input.lanes() {
-                let (parts, instance) = (self.parts(), Arc::clone(&instance));
-                lane::spawn(format!("in:{}:{number}", instance.name), move || {
-                    parts.run(vec![(index, instance)])
-                })?;
+            for number in 0..lanes {
+                let (parts, input) = (self.parts(), input.for_lane());
+                lane::spawn(format!("in:{}:{number}", input.instance.name), move || parts.run(vec![input]))?;
             }
         }
         if !on_core.is_empty() {
@@ -369,39 +399,37 @@ impl Lanes {
     }
 }
 
+/// An input as it goes to the thread of a lane.
+struct LaneInput {
+    instance: Arc<InputInstance>,
+    processors: Vec<Unit>,
+}
+
+impl LaneInput {
+    fn for_lane(&self) -> LaneInput {
+        let processors = self.processors.iter().map(Unit::for_lane).collect();
+        LaneInput { instance: Arc::clone(&self.instance), processors }
+    }
+}
+
 impl LaneParts {
     /// Runs inputs until they are done or `stop` and half of the grace are over, then seals what is open.
-    async fn run(self, inputs: Vec<(usize, Arc<InputInstance>)>) {
-        let Some((_, first)) = inputs.first() else { return };
-        let stages = self.stages.into_iter().map(|(pattern, filter, metrics)| Stage {
-            pattern,
-            filter: RefCell::new(filter),
-            metrics,
-        });
-        let pass = Rc::new(Pass::new(stages.collect(), first.decode.clone()));
+    async fn run(self, inputs: Vec<LaneInput>) {
         let store = Rc::new(Store::new(self.sealer, self.ids));
+        let filters: Vec<Rc<Stage>> = self.filters.into_iter().map(Unit::stage).collect();
+        let mut passes = Vec::new();
         let tasks = LocalSet::new();
-        for (index, instance) in inputs {
-            let emitter = Emitter::new(
-                index,
-                instance.tag.clone(),
-                instance.chunks.clone(),
-                Rc::clone(&store),
-                Rc::clone(&pass),
-                Arc::clone(&instance.metrics),
-            );
+        for LaneInput { instance, processors } in inputs {
+            let mut stages: Vec<Rc<Stage>> = processors.into_iter().map(Unit::stage).collect();
+            let own = stages.len();
+            stages.extend(filters.iter().cloned());
+            let pass = Rc::new(Pass::new(stages, own, instance.decode.clone()));
+            passes.push((Rc::clone(&pass), instance.origin.clone()));
+            let emitter =
+                Emitter::new(instance.origin.clone(), instance.tag.clone(), Rc::clone(&store), pass);
             tasks.spawn_local(keep_running(instance, emitter, self.stop.clone()));
         }
-        let flushing = async {
-            let mut timer = tokio::time::interval(self.flush);
-            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                timer.tick().await;
-                if store.flush().await.is_err() {
-                    return;
-                }
-            }
-        };
+        let clock = Clock { passes, store: &store };
         let half = self.grace.map(|grace| grace / 2);
         let overdue = async {
             self.stop.requested().await;
@@ -410,13 +438,86 @@ impl LaneParts {
                 None => std::future::pending().await,
             }
         };
+        let ended = Notify::new();
+        let running = async {
+            tokio::select! {
+                () = tasks => {}
+                () = overdue => {
+                    tracing::warn!("an input did not end within half of the grace: it is cut off");
+                }
+            }
+            ended.notify_one();
+        };
+        let everything = async {
+            // A tick is never broken off: what a filter has let go of would be lost.
+            tokio::join!(running, clock.keep_ticking(&ended));
+            clock.tick(true).await;
+        };
         tokio::select! {
-            () = tasks => {}
-            () = flushing => {}
-            () = overdue => tracing::warn!("an input did not end within half of the grace: it is cut off"),
+            () = everything => {}
+            () = keep_flushing(&store, self.flush) => {}
         }
         // It has said what is lost, if the engine did not wait for it.
         let _stopped = store.flush().await;
+    }
+}
+
+/// Seals what is open, again and again, until the engine has stopped.
+async fn keep_flushing(store: &Store, every: Duration) {
+    let mut timer = tokio::time::interval(every);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        if store.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Lets filters that hold records back let go of them.
+struct Clock<'a> {
+    passes: Vec<(Rc<Pass>, Origin)>,
+    store: &'a Store,
+}
+
+impl Clock<'_> {
+    /// The stages of the lane, each once: the processors of every input and what all of them share.
+    fn stages(&self) -> impl Iterator<Item = (&Pass, &Origin, std::ops::Range<usize>)> {
+        self.passes.iter().enumerate().flat_map(|(index, (pass, origin))| {
+            let (own, shared) = pass.own_and_shared();
+            let shared = if index == 0 { shared } else { 0..0 };
+            [own, shared].map(|stages| (&**pass, origin, stages))
+        })
+    }
+
+    async fn keep_ticking(&self, ended: &Notify) {
+        let interval = self.stages().filter_map(|(pass, _, stages)| pass.interval(stages)).min();
+        let Some(interval) = interval else { return };
+        let mut timer = tokio::time::interval(interval.max(SHORTEST_TICK));
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = timer.tick() => self.tick(false).await,
+                () = ended.notified() => return,
+            }
+        }
+    }
+
+    /// Filters come in their order: what one lets go of may be held back by the next.
+    async fn tick(&self, last: bool) {
+        for (pass, origin, stages) in self.stages() {
+            for at in stages.filter(|at| pass.interval(*at..at + 1).is_some()) {
+                let mut ready = Vec::new();
+                let passed = async {
+                    let mut work = pass.tick(at, origin, last).await?;
+                    emit::gather(pass, self.store, &mut work, &mut ready).await?;
+                    emit::put(self.store, &mut ready).await
+                };
+                if passed.await.is_err() {
+                    tracing::error!("records that a filter held back are lost: there is no room for them");
+                }
+            }
+        }
     }
 }
 

@@ -110,13 +110,39 @@ pub trait Input: Send + Sync + 'static {
     fn run(self: Arc<Self>, out: Emitter, stop: Stop) -> Local<'static, Result<(), String>>;
 }
 
-/// A transformation of records, without state across them. Runs in the lane of the input.
+/// A transformation of records: a filter, or a processor of an input or output. Runs in the lane of the input, or
+/// of the output. What all lanes have in common it shares between the filters that [`Filter::for_lane`] makes.
 pub trait Filter: Send {
-    /// Changes, removes or adds records of one tag.
+    /// Changes, removes or adds records of one tag, or sends some under another ([`Window::emit`]). Records that
+    /// begin or end a group are not shown.
     fn logs(&mut self, tag: &event::Tag, window: &mut Window<'_>);
 
     /// The same filter for another lane.
     fn for_lane(&self) -> Box<dyn Filter>;
+
+    /// The emitter that records come from when the filter sends them under another tag; a filter without one
+    /// sends none. Records that the emitter has no room for make the input wait, and then refuse.
+    fn emitter(&self) -> Option<Emitting> {
+        None
+    }
+
+    /// How often [`Filter::tick`] is called; a filter that holds records back needs it.
+    fn interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Sends what was held back long enough, or, when it is the `last` call because the inputs of the lane have
+    /// ended, everything. The window has no records.
+    fn tick(&mut self, _window: &mut Window<'_>, _last: bool) {}
+}
+
+/// What a filter says about its emitter.
+#[derive(Debug, Clone, Default)]
+pub struct Emitting {
+    /// Its name in logs and metrics; `emitter_for_` and the filter's name if there is none.
+    pub name: Option<String>,
+    /// The most memory that its records may hold; 0 for no limit but the process's.
+    pub mem_buf_limit: usize,
 }
 
 /// How an output wants to be driven.

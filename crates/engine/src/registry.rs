@@ -11,6 +11,8 @@ pub struct Registry {
     pub inputs: &'static [&'static InputDef],
     /// The filters.
     pub filters: &'static [&'static FilterDef],
+    /// What can be a processor beside every filter.
+    pub processors: &'static [&'static FilterDef],
     /// The outputs.
     pub outputs: &'static [&'static OutputDef],
     /// The options that Fluent Bit has for a plugin, by kind and name; `None` for a plugin it does not have.
@@ -52,6 +54,15 @@ impl Registry {
         let Some(name) = section.name() else { return Err(None) };
         let found = plugins.iter().find(|plugin| plugin.name().eq_ignore_ascii_case(&name.value));
         found.copied().ok_or_else(|| Some(self.unknown(plugins, &section.kind, name)))
+    }
+
+    /// The processor that a section names: one of its own or a filter.
+    pub(crate) fn find_processor(&self, section: &Section) -> Result<&'static FilterDef, Option<Problem>> {
+        self.find(self.processors, section).or_else(|problem| {
+            let filter = Section { kind: "filter".to_owned(), ..section.clone() };
+            // Of what is no filter either, the processors are the better list to speak of.
+            self.find(self.filters, &filter).map_err(|_| problem)
+        })
     }
 
     fn unknown<D: Named>(&self, plugins: &'static [&'static D], kind: &str, name: &Text) -> Problem {

@@ -79,8 +79,13 @@ impl Accessor {
     /// When the key holds neither a map nor an array there is nothing to step into, and its own value is the
     /// result: Fluent Bit's rule.
     pub fn find<'r>(&self, record: &'r Record<'_>) -> Option<Raw<'r>> {
-        let entry = record.body.iter().rfind(|entry| entry.key.as_str() == Some(&self.key))?;
-        let value = entry.value.bytes();
+        let value = match record.untouched_map() {
+            Some(map) => Step::in_map(&self.key, &mut Cursor::of(map)).ok()??.whole().ok()??,
+            None => {
+                let entry = record.body().iter().rfind(|entry| entry.key.as_str() == Some(&self.key))?;
+                entry.value.bytes()
+            }
+        };
         if self.path.is_empty() {
             return Some(Raw::Page(value));
         }
@@ -154,19 +159,30 @@ impl Step {
                 }
                 Ok(Some(cursor))
             }
-            (Step::Key(key), Token::Map(count)) => {
-                let mut found = None;
-                for _ in 0..count {
-                    let mut name = Cursor::of(cursor.whole()?.ok_or(Corrupt)?);
-                    if matches!(name.token()?, Token::Str(_)) && name.here() == &**key {
-                        found = Some(cursor.clone());
-                    }
-                    cursor.skip()?;
-                }
-                Ok(found)
-            }
+            (Step::Key(key), Token::Map(count)) => Step::among(key, count, &mut cursor),
             _ => Ok(None),
         }
+    }
+
+    /// The value of a key in the map that the cursor stands at.
+    fn in_map<'v>(key: &[u8], cursor: &mut Cursor<'v>) -> Result<Option<Cursor<'v>>, Corrupt> {
+        match cursor.token()? {
+            Token::Map(count) => Step::among(key, count, cursor),
+            _ => Ok(None),
+        }
+    }
+
+    /// The value of the last of `count` entries with this key.
+    fn among<'v>(key: &[u8], count: usize, cursor: &mut Cursor<'v>) -> Result<Option<Cursor<'v>>, Corrupt> {
+        let mut found = None;
+        for _ in 0..count {
+            let mut name = Cursor::of(cursor.whole()?.ok_or(Corrupt)?);
+            if matches!(name.token()?, Token::Str(_)) && name.here() == key {
+                found = Some(cursor.clone());
+            }
+            cursor.skip()?;
+        }
+        Ok(found)
     }
 }
 
@@ -191,7 +207,7 @@ mod tests {
     fn find(text: &str, body: &[(Vec<u8>, Vec<u8>)]) -> Option<Value> {
         let body =
             body.iter().map(|(key, value)| Entry { key: Raw::Page(key), value: Raw::Page(value) }).collect();
-        let record = Record { time: EventTime::default(), metadata: Raw::Page(&[0x80]), body };
+        let record = Record::new(EventTime::default(), Raw::Page(&[0x80]), body);
         let found = Accessor::parse(text).unwrap().find(&record)?;
         Some(rmpv::decode::read_value(&mut found.bytes()).unwrap())
     }
@@ -255,7 +271,7 @@ mod tests {
         fn no_text_and_no_bytes_make_it_panic(text in "\\$a[\\[\\]'0-9a-z.]{0,12}", value in prop::collection::vec(any::<u8>(), 1..60)) {
             if let Ok(accessor) = Accessor::parse(&text) {
                 let body = vec![Entry { key: Raw::text("a"), value: Raw::Page(&value) }];
-                let record = Record { time: EventTime::default(), metadata: Raw::Page(&[0x80]), body };
+                let record = Record::new(EventTime::default(), Raw::Page(&[0x80]), body);
                 let _ = accessor.find(&record);
             }
         }

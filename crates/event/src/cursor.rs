@@ -220,6 +220,17 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
+    /// Whether the record that the cursor stands at begins or ends a group: its time says so. Does not move.
+    pub fn at_group_marker(&self) -> bool {
+        let mut head = self.clone();
+        let head = match self.here.first_chunk() {
+            Some(head) => Ok(*head),
+            None => head.bytes::<8>(),
+        };
+        // 2^32 - 1 seconds begin a group, one less ends it.
+        matches!(head, Ok([0x92, 0x92, 0xd7, 0, 0xff, 0xff, 0xff, 0xfe | 0xff]))
+    }
+
     /// How many entries the body of the record has that the cursor stands at. Does not move.
     pub fn record_entries(&self) -> Result<usize, Corrupt> {
         let mut cursor = self.clone();

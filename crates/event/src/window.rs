@@ -3,12 +3,15 @@
 //! Only the top level of a body is taken apart; values stay raw msgpack in their page, so decoding costs two
 //! slices per entry whatever the values hold. New values are small and shared.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
-use crate::EventTime;
+use budget::Lease;
+
 use crate::cursor::{Corrupt, Cursor, Token};
 use crate::msgpack::{map_header, put_str};
 use crate::writer::{Progress, Writer};
+use crate::{EventTime, Tag};
 
 /// One msgpack value as bytes: in its page, or made by a filter.
 #[derive(Debug, Clone)]
@@ -55,14 +58,18 @@ pub struct Entry<'a> {
 }
 
 /// A record: time, metadata and the entries of its body in their order. Duplicate keys stay as they came.
+///
+/// The body is taken apart when somebody first asks for its entries, and a record that nobody changed is written
+/// as the bytes that it came as: a filter that only looks costs neither.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
-    /// When it happened.
-    pub time: EventTime,
-    /// The metadata, a map.
-    pub metadata: Raw<'a>,
-    /// The entries of the body.
-    pub body: Vec<Entry<'a>>,
+    time: EventTime,
+    metadata: Raw<'a>,
+    /// The map of the body, as it came.
+    map: &'a [u8],
+    body: OnceCell<Vec<Entry<'a>>>,
+    /// The whole record as it came, until it is changed.
+    source: Option<&'a [u8]>,
 }
 
 /// Entries that filters can add to a record before its list must be copied to a larger one.
@@ -71,26 +78,86 @@ pub const SPARE_ENTRIES: usize = 16;
 const EMPTY_MAP: &[u8] = &[0x80];
 
 impl<'a> Record<'a> {
-    /// Takes a record apart that stands in one piece.
+    /// Reads a record that stands in one piece.
     ///
     /// # Errors
     /// [`Corrupt`] when it is no record, or its body is no map.
     pub fn decode(bytes: &'a [u8]) -> Result<Record<'a>, Corrupt> {
         let mut cursor = Cursor::of(bytes);
+        cursor.skip()?;
+        Record::of_whole(&bytes[..cursor.offset()])
+    }
+
+    /// Reads a record of which it is known that the bytes are one whole msgpack value.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when the value is no record, or its body is no map.
+    pub fn of_whole(bytes: &'a [u8]) -> Result<Record<'a>, Corrupt> {
+        let mut cursor = Cursor::of(bytes);
         let (time, with_metadata) = cursor.record_head()?;
         let metadata = if with_metadata { cursor.whole()?.ok_or(Corrupt)? } else { EMPTY_MAP };
-        let Token::Map(count) = cursor.token()? else { return Err(Corrupt) };
-        // A count that the bytes cannot hold is found out before memory is taken for it.
-        if count > cursor.here().len() / 2 {
-            return Err(Corrupt);
+        let map = cursor.here();
+        let Token::Map(_) = cursor.token()? else { return Err(Corrupt) };
+        Ok(Record {
+            time,
+            metadata: Raw::Page(metadata),
+            map,
+            body: OnceCell::new(),
+            source: with_metadata.then_some(bytes),
+        })
+    }
+
+    /// A new record.
+    pub fn new(time: EventTime, metadata: Raw<'a>, body: Vec<Entry<'a>>) -> Record<'a> {
+        Record { time, metadata, map: EMPTY_MAP, body: OnceCell::from(body), source: None }
+    }
+
+    /// When it happened.
+    pub fn time(&self) -> EventTime {
+        self.time
+    }
+
+    /// Sets the time.
+    pub fn set_time(&mut self, time: EventTime) {
+        self.time = time;
+        self.source = None;
+    }
+
+    /// The metadata, a map.
+    pub fn metadata(&self) -> &Raw<'a> {
+        &self.metadata
+    }
+
+    /// Sets the metadata, which must be a map.
+    pub fn set_metadata(&mut self, metadata: Raw<'a>) {
+        self.metadata = metadata;
+        self.source = None;
+    }
+
+    /// The entries of the body.
+    pub fn body(&self) -> &[Entry<'a>] {
+        self.body.get_or_init(|| entries(self.map))
+    }
+
+    /// The entries of the body, to be changed. To look at them use [`Record::body`]: after this call the record
+    /// counts as changed, and is written anew.
+    pub fn body_mut(&mut self) -> &mut Vec<Entry<'a>> {
+        self.source = None;
+        self.body();
+        match self.body.get_mut() {
+            Some(body) => body,
+            None => unreachable!("it was made a moment ago"),
         }
-        let mut body = Vec::with_capacity(count + SPARE_ENTRIES);
-        for _ in 0..count {
-            let key = Raw::Page(cursor.whole()?.ok_or(Corrupt)?);
-            let value = Raw::Page(cursor.whole()?.ok_or(Corrupt)?);
-            body.push(Entry { key, value });
-        }
-        Ok(Record { time, metadata: Raw::Page(metadata), body })
+    }
+
+    /// The map of the body as it came, if the entries were not taken apart or made.
+    pub(crate) fn untouched_map(&self) -> Option<&'a [u8]> {
+        self.body.get().is_none().then_some(self.map)
+    }
+
+    /// The record as it came, if nothing of it was changed.
+    pub fn source(&self) -> Option<&'a [u8]> {
+        self.source
     }
 
     /// Writes the record; see [`Writer::record`].
@@ -98,13 +165,17 @@ impl<'a> Record<'a> {
     /// # Errors
     /// [`budget::Full`]: call again with the same progress when there is room.
     pub fn encode(&self, writer: &mut Writer, progress: &mut Progress) -> Result<(), budget::Full> {
-        let (header, size) = map_header(self.body.len());
+        if let Some(source) = self.source {
+            return writer.whole_record(source, progress);
+        }
+        let entries = self.body();
+        let (header, size) = map_header(entries.len());
         let header = &header[..size];
         let part = |index: usize| match index {
             0 => Some(self.metadata.bytes()),
             1 => Some(header),
             _ => {
-                let entry = self.body.get((index - 2) / 2)?;
+                let entry = entries.get((index - 2) / 2)?;
                 Some(if index.is_multiple_of(2) { entry.key.bytes() } else { entry.value.bytes() })
             }
         };
@@ -113,18 +184,61 @@ impl<'a> Record<'a> {
 
     /// The place of the first entry with this key.
     pub fn position(&self, key: &[u8]) -> Option<usize> {
-        self.body.iter().position(|entry| entry.key.as_str() == Some(key))
+        self.body().iter().position(|entry| entry.key.as_str() == Some(key))
     }
 
     /// The value of the first entry with this key.
     pub fn get(&self, key: &[u8]) -> Option<&Raw<'a>> {
-        self.position(key).map(|at| &self.body[at].value)
+        self.body().iter().find(|entry| entry.key.as_str() == Some(key)).map(|entry| &entry.value)
     }
 }
 
-/// A window of records of one tag.
+/// Takes a map apart. Its bytes were gone through before, so nothing is missing; if it were, the rest would not
+/// count.
+fn entries(map: &[u8]) -> Vec<Entry<'_>> {
+    let mut cursor = Cursor::of(map);
+    let Ok(Token::Map(count)) = cursor.token() else { return Vec::new() };
+    // A count that the bytes cannot hold takes no memory.
+    let count = count.min(cursor.here().len() / 2);
+    let mut body = Vec::with_capacity(count + SPARE_ENTRIES);
+    for _ in 0..count {
+        let (Ok(Some(key)), Ok(Some(value))) = (cursor.whole(), cursor.whole()) else { break };
+        body.push(Entry { key: Raw::Page(key), value: Raw::Page(value) });
+    }
+    body
+}
+
+/// A window of records of one tag, and what a filter makes of it beside them.
 #[derive(Debug, Default)]
 pub struct Window<'a> {
     /// The records, in their order. A filter may change, remove and add.
     pub records: Vec<Record<'a>>,
+    /// The input that took them: an index that the engine gave out. Together with the tag it says which stream
+    /// the records belong to.
+    pub input: usize,
+    emitted: Vec<(Tag, Record<'a>)>,
+    held: Vec<Lease>,
+}
+
+impl<'a> Window<'a> {
+    /// Records of an input.
+    pub fn new(input: usize, records: Vec<Record<'a>>) -> Window<'a> {
+        Window { records, input, emitted: Vec::new(), held: Vec::new() }
+    }
+
+    /// Sends a record under another tag, through the filters and routes as if an input had taken it. It is not
+    /// shown again to the filter that sends it. Only filters with an emitter may.
+    pub fn emit(&mut self, tag: Tag, record: Record<'a>) {
+        self.emitted.push((tag, record));
+    }
+
+    /// Keeps a lease until the records of this window are written: it pays for values that the filter made.
+    pub fn hold(&mut self, lease: Lease) {
+        self.held.push(lease);
+    }
+
+    /// What was emitted since the last call.
+    pub fn take_emitted(&mut self) -> Vec<(Tag, Record<'a>)> {
+        std::mem::take(&mut self.emitted)
+    }
 }

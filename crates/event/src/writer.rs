@@ -147,6 +147,26 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a record as the bytes that it is. After [`Full`] the same call goes on where `progress` stands.
+    pub fn whole_record(&mut self, bytes: &[u8], progress: &mut Progress) -> Result<(), Full> {
+        if !progress.begun {
+            if bytes.len() <= self.buf.page_capacity() {
+                self.put(bytes)?;
+                self.records += 1;
+                return Ok(());
+            }
+            self.ensure(1)?;
+            self.record = Some(self.buf.mark());
+            progress.begun = true;
+        }
+        let mut rest = &bytes[progress.bytes..];
+        let written = self.piece(&mut rest);
+        progress.bytes = bytes.len() - rest.len();
+        written?;
+        self.end_record();
+        Ok(())
+    }
+
     /// Ends the record: it counts from now on.
     pub fn end_record(&mut self) {
         debug_assert!(self.open.is_empty(), "a value is still open");

@@ -6,3 +6,6 @@ mod ruby;
 
 /// Every filter there is.
 pub static FILTERS: &[&engine::FilterDef] = &[&grep::FILTER, &modify::FILTER];
+
+/// What can be a processor beside them.
+pub static PROCESSORS: &[&engine::FilterDef] = &[];

@@ -280,7 +280,7 @@ impl Filter for Modify {
         for record in &mut window.records {
             if condition.iter().all(|condition| condition.holds(record)) {
                 for rule in rules {
-                    rule.apply(&mut record.body);
+                    rule.apply(record.body_mut());
                 }
             }
         }
@@ -297,8 +297,10 @@ impl Condition {
         match self {
             Condition::KeyExists(key) => key.find(record).is_some(),
             Condition::KeyDoesNotExist(key) => key.find(record).is_none(),
-            Condition::AKeyMatches(pattern) => record.body.iter().any(|entry| matches(pattern, &entry.key)),
-            Condition::NoKeyMatches(pattern) => !record.body.iter().any(|entry| matches(pattern, &entry.key)),
+            Condition::AKeyMatches(pattern) => record.body().iter().any(|entry| matches(pattern, &entry.key)),
+            Condition::NoKeyMatches(pattern) => {
+                !record.body().iter().any(|entry| matches(pattern, &entry.key))
+            }
             Condition::KeyValueEquals((key, text)) => key.find(record).is_some_and(|value| is(&value, text)),
             Condition::KeyValueDoesNotEqual((key, text)) => {
                 key.find(record).is_some_and(|value| !is(&value, text))
@@ -319,7 +321,7 @@ impl Condition {
 
 /// Whether the values of all keys that match do, too: also when there is no such key.
 fn values_match(record: &Record<'_>, keys: &RubyRegex, values: &RubyRegex) -> bool {
-    let mut entries = record.body.iter().filter(|entry| matches(keys, &entry.key));
+    let mut entries = record.body().iter().filter(|entry| matches(keys, &entry.key));
     entries.all(|entry| matches(values, &entry.value))
 }
 

@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use budget::{Account, Budget, Buf, Share};
-use engine::pass::{Pass, Stage};
+use engine::emit::PATIENCE;
+use engine::pass::{Emits, Origin, Pass, Stage};
 use engine::{Filter, Setup};
 use event::{EventTime, Events, Pattern, Tag, Token, Writer};
 use formats::Block;
@@ -13,6 +15,7 @@ use formats::gzip::Encoder;
 use formats::json::{Printer, Progress, Step, Style, Transcoder};
 use options::{Entry, Pos, Reader, Section, Text};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use crate::PAGE;
 
@@ -153,13 +156,17 @@ fn read_events() -> Work {
 fn filter(filters: &[(&str, &str, &str)]) -> Work {
     let budget = Budget::new(64 << 20, PAGE).expect("address space");
     let account = budget.account("hotpath", "chunks", Share::COMMON).expect("room");
-    let stage = |(name, key, value): &(&str, &str, &str)| Stage {
-        pattern: Pattern::new("*"),
-        filter: RefCell::new(open(&budget, name, key, value)),
-        metrics: Arc::default(),
+    let stage = |(name, key, value): &(&str, &str, &str)| {
+        Rc::new(Stage {
+            pattern: Pattern::new("*"),
+            filter: RefCell::new(open(&budget, name, key, value)),
+            metrics: Arc::default(),
+            emits: Emits::Nothing,
+        })
     };
     let stages = filters.iter().map(stage).collect();
-    let pass = Pass::new(stages, budget.account("hotpath", "decode", Share::COMMON).expect("room"));
+    let origin = Origin { input: 0, account: account.clone(), metrics: Arc::default() };
+    let pass = Pass::new(stages, 0, budget.account("hotpath", "decode", Share::COMMON).expect("room"));
     let body = payload::records(RECORDS, 1);
     let tag = Tag::new("bench");
     let runtime = runtime();
@@ -172,8 +179,11 @@ fn filter(filters: &[(&str, &str, &str)]) -> Work {
             buf.write(page).expect("room");
         }
         let events = Events { buf, records: source.records };
-        let passed = runtime.block_on(pass.run(&tag, events)).expect("room");
-        assert_eq!(passed.records, RECORDS);
+        let passed = runtime.block_on(async {
+            let mut work = pass.start(&origin, &tag, events, Some(Instant::now() + PATIENCE));
+            pass.next(&mut work).await.expect("room").expect("records")
+        });
+        assert_eq!(passed.events.records, RECORDS);
     })
 }
 

@@ -47,10 +47,10 @@ pub fn example(source: &str) -> String {
 pub fn run(filter: &mut dyn Filter, body: &Value) -> Option<Value> {
     let mut bytes = vec![0x92, 0x92, 0xd7, 0x00, 0, 0, 0, 1, 0, 0, 0, 2, 0x80];
     rmpv::encode::write_value(&mut bytes, body).unwrap();
-    let mut window = Window { records: vec![Record::decode(&bytes).unwrap()] };
+    let mut window = Window::new(0, vec![Record::decode(&bytes).unwrap()]);
     filter.logs(&Tag::new("app"), &mut window);
     let record = window.records.pop()?;
-    assert_eq!(record.time, EventTime { seconds: 1, nanoseconds: 2 });
+    assert_eq!(record.time(), EventTime { seconds: 1, nanoseconds: 2 });
     let budget = Budget::new(4 << 20, 4096).unwrap();
     let mut writer = Writer::new(&budget.account("test", "x", budget::Share::COMMON).unwrap());
     record.encode(&mut writer, &mut event::Progress::default()).unwrap();

@@ -111,7 +111,7 @@ impl Marks {
             && let Some(key) = entry.key.as_str()
             && record.position(key).is_none()
         {
-            record.body.push(entry.clone());
+            record.body_mut().push(entry.clone());
         }
     }
 }
