@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match run(loaded, &options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("weir: {error}");
             ExitCode::FAILURE
@@ -59,7 +59,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(loaded: Loaded, options: &cli::Options) -> Result<(), String> {
+/// Runs to the end. Returns the exit code, which an input may have asked for.
+fn run(loaded: Loaded, options: &cli::Options) -> Result<u8, String> {
     log::start(&loaded.service, options)?;
     let Loaded { service, pipeline, budget, warnings, memory } = loaded;
     tracing::info!("[weir] version={}, pid={}, {memory}", env!("CARGO_PKG_VERSION"), std::process::id());
@@ -74,6 +75,7 @@ fn run(loaded: Loaded, options: &cli::Options) -> Result<(), String> {
             admin::start(&service, pipeline.metrics(), &budget, stopper.stop())?;
         }
         tokio::task::spawn_local(await_signal(stopper.clone()));
+        tokio::task::spawn_local(await_exit(stopper.clone()));
         let left = pipeline.run(stopper.stop()).await.map_err(|error| format!("cannot run: {error}"))?;
         if left > 0 {
             tracing::error!(
@@ -82,8 +84,14 @@ fn run(loaded: Loaded, options: &cli::Options) -> Result<(), String> {
         } else {
             tracing::info!("[engine] service has stopped (0 pending tasks)");
         }
-        Ok(())
+        Ok(stopper.exit_code())
     })
+}
+
+/// An input whose source has ended may stop the agent as a signal does.
+async fn await_exit(stopper: Stopper) {
+    stopper.exit_asked().await;
+    stopper.say();
 }
 
 /// SIGTERM, SIGINT and SIGQUIT stop the agent gracefully; a second one ends it at once.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::watch;
@@ -9,40 +10,71 @@ use tokio::task::LocalSet;
 
 /// Tells tasks that the agent stops. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<bool>);
+pub struct Stop {
+    said: watch::Receiver<bool>,
+    exit: Exit,
+}
 
 /// Says stop to everybody who holds a [`Stop`] of it.
 #[derive(Debug, Clone)]
-pub struct Stopper(watch::Sender<bool>);
+pub struct Stopper {
+    said: watch::Sender<bool>,
+    exit: Exit,
+}
+
+/// The exit code that an instance has asked the agent to end with.
+type Exit = Arc<watch::Sender<Option<u8>>>;
 
 impl Default for Stopper {
     fn default() -> Stopper {
-        Stopper(watch::Sender::new(false))
+        Stopper { said: watch::Sender::new(false), exit: Arc::new(watch::Sender::new(None)) }
     }
 }
 
 impl Stopper {
     /// A receiver.
     pub fn stop(&self) -> Stop {
-        Stop(self.0.subscribe())
+        Stop { said: self.said.subscribe(), exit: Arc::clone(&self.exit) }
     }
 
     /// Says it. Saying it again changes nothing.
     pub fn say(&self) {
-        self.0.send_replace(true);
+        self.said.send_replace(true);
+    }
+
+    /// Waits until an instance asks for the end of the agent, as an input does whose source has ended.
+    pub async fn exit_asked(&self) {
+        let mut asked = self.exit.subscribe();
+        // The sender is held here, so there is always somebody who could ask.
+        let _asked = asked.wait_for(Option::is_some).await;
+    }
+
+    /// The exit code that was asked for; 0 if none was.
+    pub fn exit_code(&self) -> u8 {
+        self.exit.borrow().unwrap_or(0)
     }
 }
 
 impl Stop {
     /// Waits for the word. A stopper that is gone counts as the word.
     pub async fn requested(&self) {
-        let mut receiver = self.0.clone();
-        let _said_or_gone = receiver.wait_for(|stop| *stop).await;
+        let mut said = self.said.clone();
+        let _said_or_gone = said.wait_for(|stop| *stop).await;
     }
 
     /// Whether it was said.
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        *self.said.borrow()
+    }
+
+    /// Asks for the end of the agent: what was taken is delivered, then it exits with `code`. The first code
+    /// that was asked for stays.
+    pub fn ask_exit(&self, code: u8) {
+        self.exit.send_if_modified(|asked| {
+            let first = asked.is_none();
+            asked.get_or_insert(code);
+            first
+        });
     }
 }
 

@@ -78,6 +78,11 @@ impl Writer {
         self.make_room(bytes)
     }
 
+    /// Makes the next `bytes` bytes fit a page: what is written up to them does not find it full.
+    pub fn reserve(&mut self, bytes: usize) -> Result<(), Full> {
+        self.ensure(bytes)
+    }
+
     #[cold]
     fn make_room(&mut self, bytes: usize) -> Result<(), Full> {
         if let Some(record) = self.record

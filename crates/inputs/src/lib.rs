@@ -1,7 +1,30 @@
 //! The inputs: one file each, one line each in [`INPUTS`].
 
 mod dummy;
+mod endpoint;
+mod exec;
+mod forward;
 mod http;
+mod json_stream;
+mod parsing;
+mod payload;
+mod random;
+mod records;
+mod stdin;
+mod syslog;
+mod tcp;
+mod timer;
+mod udp;
 
 /// Every input there is.
-pub static INPUTS: &[&engine::InputDef] = &[&dummy::INPUT, &http::INPUT];
+pub static INPUTS: &[&engine::InputDef] = &[
+    &dummy::INPUT,
+    &exec::INPUT,
+    &forward::INPUT,
+    &http::INPUT,
+    &random::INPUT,
+    &stdin::INPUT,
+    &syslog::INPUT,
+    &tcp::INPUT,
+    &udp::INPUT,
+];

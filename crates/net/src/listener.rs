@@ -3,6 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 
 use options::{Options, Period};
 
@@ -63,6 +66,102 @@ fn bind_with(host: &str, port: u16, backlog: u32, share: bool) -> Result<std::ne
     let mut addresses = (host, port).to_socket_addrs().map_err(fail)?;
     let address = addresses.next().ok_or_else(|| fail(io::Error::other("the name has no address")))?;
     listen(address, backlog, share).map_err(fail)
+}
+
+/// Binds a socket for datagrams. It does not block.
+///
+/// # Errors
+/// The system's, with the address and what to do about it.
+pub fn bind_udp(host: &str, port: u16, receive_buffer: Option<usize>) -> Result<std::net::UdpSocket, String> {
+    let fail =
+        |error: io::Error| format!("cannot listen on {host}:{port}/udp: {error}; check listen and port");
+    let socket = std::net::UdpSocket::bind((host, port)).map_err(fail)?;
+    socket.set_nonblocking(true).map_err(fail)?;
+    receive_buffer.map_or(Ok(()), |bytes| set_receive_buffer(&socket, bytes)).map_err(fail)?;
+    Ok(socket)
+}
+
+/// A path that a socket is bound to. Dropping it removes the file.
+#[derive(Debug)]
+pub struct SocketPath(PathBuf);
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Listens on a path. A socket that a process left there is replaced. The socket does not block.
+///
+/// # Errors
+/// The system's, with the path and what to do about it.
+pub fn bind_unix(path: &str, mode: Option<u32>) -> Result<(UnixListener, SocketPath), String> {
+    let fail = |error: io::Error| path_problem(path, &error);
+    clear(path, || UnixStream::connect(path).is_ok()).map_err(fail)?;
+    let listener = UnixListener::bind(path).map_err(fail)?;
+    let bound = SocketPath(path.into());
+    listener.set_nonblocking(true).map_err(fail)?;
+    set_mode(path, mode).map_err(fail)?;
+    Ok((listener, bound))
+}
+
+/// Binds a path for datagrams. A socket that a process left there is replaced. The socket does not block.
+///
+/// # Errors
+/// The system's, with the path and what to do about it.
+pub fn bind_unix_datagram(
+    path: &str,
+    mode: Option<u32>,
+    receive_buffer: Option<usize>,
+) -> Result<(UnixDatagram, SocketPath), String> {
+    let fail = |error: io::Error| path_problem(path, &error);
+    let in_use = || UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok());
+    clear(path, in_use).map_err(fail)?;
+    let socket = UnixDatagram::bind(path).map_err(fail)?;
+    let bound = SocketPath(path.into());
+    socket.set_nonblocking(true).map_err(fail)?;
+    set_mode(path, mode).map_err(fail)?;
+    receive_buffer.map_or(Ok(()), |bytes| set_receive_buffer(&socket, bytes)).map_err(fail)?;
+    Ok((socket, bound))
+}
+
+fn path_problem(path: &str, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there: stop it or choose another path",
+        io::ErrorKind::AlreadyExists => "a file that is no socket is there: remove it or choose another path",
+        io::ErrorKind::NotFound => "create the directory first",
+        io::ErrorKind::PermissionDenied => "choose a directory that the agent may write to",
+        _ => "check the path",
+    };
+    format!("cannot listen on {path}: {error}; {hint}")
+}
+
+/// Removes a socket that nobody listens on any more.
+fn clear(path: &str, in_use: impl Fn() -> bool) -> io::Result<()> {
+    let Ok(found) = std::fs::symlink_metadata(Path::new(path)) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    if in_use() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    std::fs::remove_file(path)
+}
+
+fn set_mode(path: &str, mode: Option<u32>) -> io::Result<()> {
+    let Some(mode) = mode else { return Ok(()) };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+fn set_receive_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Result<()> {
+    let value = bytes.min(i32::MAX as usize) as libc::c_int;
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the value is as long as said.
+    let set = unsafe {
+        let value = (&raw const value).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, value, size)
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn listen(address: SocketAddr, backlog: u32, share: bool) -> io::Result<std::net::TcpListener> {

@@ -6,14 +6,19 @@
 //! handshake, is read by the `h2` crate behind windows that the ledger has paid for. Bodies are handed to the
 //! service as they arrive and are never stored here.
 //!
+//! Protocols that are not HTTP get the same connections as a [`RawServer`]: a leased page while bytes are in
+//! flight, deadlines, TLS, lanes.
+//!
 //! What a client may cost is bounded: the head by [`HEAD_BYTES`], the body by the limit of [`Begin::Body`],
 //! time by [`Settings`], connections by `connections` and their account, streams by [`STREAMS`].
 
+mod accept;
 mod answer;
 mod framing;
 mod http1;
 mod http2;
 mod lanes;
+mod raw;
 mod stream;
 mod tls;
 mod watch;
@@ -25,14 +30,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use budget::{Account, Lease};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
+pub use accept::Listener;
 pub use answer::Answer;
 pub use lanes::Lanes;
-use lanes::{Arrival, Member};
+use lanes::Member;
+pub use raw::{Closed, Connection, Protocol, RawServer, RawSettings};
 use stream::Stream;
 pub use tls::{TlsServer, TlsServerOptions};
-use watch::{TICK, Watches};
+use watch::{Watch, Watches};
 
 /// The longest head of a request, request line and all headers.
 pub const HEAD_BYTES: usize = 16_384;
@@ -210,83 +217,29 @@ impl<S: Service> Server<S> {
         lanes: Arc<Lanes>,
         stop: impl Future<Output = ()>,
     ) {
-        let (member, mut arrivals) = lanes.join();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.place(stream, &lanes, &member),
-                    // No descriptors left, most often: the ones in use come back, so accepting goes on shortly.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-                },
-                Some(arrival) = arrivals.recv() => self.arrive(arrival, &member),
-                _ = tick.tick(), if !self.watches.is_empty() => self.watches.sweep(),
-                () = &mut stop => break,
-            }
-        }
-        lanes.leave(&member);
-        self.watches.stop();
-        // Requests that have begun keep their deadlines.
-        let watches = Rc::clone(&self.watches);
-        tokio::task::spawn_local(async move {
-            while !watches.is_empty() {
-                tick.tick().await;
-                watches.sweep();
-            }
-        });
+        accept::serve(self, Listener::Tcp(listener), lanes, stop).await;
+    }
+}
+
+impl<S: Service> accept::Host for Server<S> {
+    fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
-    /// Gives a new connection to the lane that has the fewest.
-    fn place(self: &Rc<Self>, stream: TcpStream, lanes: &Lanes, member: &Arc<Member>) {
-        match lanes.place(member) {
-            lanes::Place::Full => self.turn_away(stream),
-            lanes::Place::Here => self.admit(stream, member),
-            lanes::Place::There(other) => {
-                // A lane that is too busy to take it, or gone, leaves it to this one.
-                let Ok(stream) = stream.into_std() else { return other.leave() };
-                if let Err(stream) = other.send(stream) {
-                    other.leave();
-                    member.enter();
-                    self.arrive(stream, member);
-                }
-            }
-        }
+    fn tls(&self) -> Option<&TlsServer> {
+        self.settings.tls.as_ref()
     }
 
-    /// Takes a connection that was counted as this lane's.
-    fn arrive(self: &Rc<Self>, stream: Arrival, member: &Arc<Member>) {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => self.admit(stream, member),
-            Err(_) => member.leave(),
-        }
+    fn watches(&self) -> &Rc<Watches> {
+        &self.watches
     }
 
-    fn admit(self: &Rc<Self>, stream: TcpStream, member: &Arc<Member>) {
-        let bytes = CONNECTION_BYTES + if self.settings.tls.is_some() { TLS_BYTES } else { 0 };
-        let Ok(lease) = self.accounts.connections.try_lease(bytes) else {
-            member.leave();
-            return self.turn_away(stream);
-        };
-        let slot = Slot { member: Arc::clone(member), _lease: lease };
-        let _nodelay = stream.set_nodelay(true);
-        let stream = match &self.settings.tls {
-            None => Stream::plain(stream),
-            Some(tls) => match tls.session() {
-                Some(session) => Stream::tls(stream, session, &self.accounts.active),
-                None => return,
-            },
-        };
-        let watch = self.watches.watch();
-        tokio::task::spawn_local(http1::run(Rc::clone(self), stream, watch, slot));
+    fn run(self: Rc<Self>, stream: Stream, watch: Watch, slot: Slot) {
+        tokio::task::spawn_local(http1::run(self, stream, watch, slot));
     }
 
-    /// Answers a connection that there is no room for. A TLS client could not read the answer.
-    fn turn_away(&self, stream: TcpStream) {
-        if self.settings.tls.is_none() {
-            turn_away(&Stream::plain(stream));
-        }
+    fn turn_away(&self, stream: Stream) {
+        turn_away(&stream);
     }
 }
 

@@ -41,6 +41,14 @@ pub struct Transcoder {
     state: State,
     /// The start of a number, a word, an escape or a character that the last slice ended in.
     held: Vec<u8>,
+    /// In a stream of values: the key that an array becomes the value of.
+    stream: Option<&'static str>,
+    /// The array that is open is such a value.
+    wrapped: bool,
+    /// Bytes of the slice that were left when the last record ended in it.
+    left: Option<usize>,
+    /// Bytes of the text up to the end of the last record.
+    complete: u64,
 }
 
 /// What [`Transcoder::feed`] needs next.
@@ -100,7 +108,38 @@ impl Transcoder {
             array: false,
             state: State::Start,
             held: Vec::new(),
+            stream: None,
+            wrapped: false,
+            left: None,
+            complete: 0,
         }
+    }
+
+    /// A transcoder for values that come one after the other without an end: see
+    /// [`Transcoder::take_complete`]. An array is a record as well, with the array as the value of `key`.
+    pub fn stream(account: &Account, time: EventTime, key: &'static str) -> Transcoder {
+        Transcoder { stream: Some(key), ..Transcoder::new(account, time) }
+    }
+
+    /// Records that are complete.
+    pub fn records(&self) -> usize {
+        self.writer.records()
+    }
+
+    /// Bytes of the text up to the end of the last complete record.
+    pub fn complete(&self) -> u64 {
+        self.complete
+    }
+
+    /// Whether nothing of a record is held.
+    pub fn is_between(&self) -> bool {
+        self.held.is_empty()
+            && matches!(self.state, State::Start | State::Open | State::Record | State::AfterRecord)
+    }
+
+    /// The records that are complete, also after an error. What was read behind them is forgotten.
+    pub fn take_complete(self) -> Events {
+        self.writer.finish()
     }
 
     /// Bytes of the body consumed.
@@ -114,7 +153,11 @@ impl Transcoder {
     /// The text is refused.
     pub fn feed(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
         let before = input.len();
+        self.left = None;
         let outcome = self.run(input);
+        if let Some(left) = self.left {
+            self.complete = self.offset + (before - left) as u64;
+        }
         self.offset += (before - input.len()) as u64;
         match outcome {
             Ok(()) => Ok(Step::NeedInput),
@@ -264,6 +307,9 @@ impl Transcoder {
             (State::Open | State::FirstRecord | State::Record, b'{') => self.record(input),
             (State::AfterRecord, b'{') if !self.array => self.record(input),
             (State::AfterRecord, b',') => self.go(input, State::Record),
+            (State::Open | State::AfterRecord | State::Record, b'[') if let Some(key) = self.stream => {
+                self.wrap(input, key)
+            }
             (State::FirstRecord, b']') => self.go(input, State::Closed),
             (State::AfterRecord, b']') if self.array => self.go(input, State::Closed),
             (State::Open, b'[') => {
@@ -287,12 +333,27 @@ impl Transcoder {
         self.open(input, true)
     }
 
+    /// An array in a stream, as the only value of a record.
+    fn wrap(&mut self, input: &mut &[u8], key: &str) -> Result<(), Stop> {
+        // Room for all of it, so that nothing below stops half-way.
+        self.writer.reserve(64 + key.len())?;
+        self.writer.begin_record(self.time)?;
+        self.writer.begin_map()?;
+        self.writer.str(key.as_bytes())?;
+        self.wrapped = true;
+        // The map is a level that no brace in the text closes.
+        self.depth += 1;
+        self.objects = self.objects << 1 | 1;
+        self.open(input, false)
+    }
+
     /// Records without entries, and the commas between them. This only saves time: a body may be made of
     /// nothing else.
     fn empty_records(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
         loop {
             self.writer.empty_record(self.time)?;
             advance(input, 2);
+            self.left = Some(input.len());
             self.state = State::AfterRecord;
             if !input.starts_with(b",{}") {
                 return Ok(());
@@ -333,8 +394,14 @@ impl Transcoder {
             self.writer.end();
             self.depth -= 1;
             self.objects >>= 1;
+            if self.wrapped && self.depth == 1 {
+                self.writer.entry()?;
+                self.writer.end();
+                (self.wrapped, self.depth, self.objects) = (false, 0, 0);
+            }
             if self.depth == 0 {
                 self.writer.end_record();
+                self.left = Some(input.len() - 1);
                 return self.go(input, State::AfterRecord);
             }
             self.go(input, State::AfterValue)?;

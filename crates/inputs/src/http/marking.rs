@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use engine::Emitter;
 use engine::emit::{PATIENCE, Refused};
-use event::{Accessor, Corrupt, Entry, Events, Progress, Raw, Record, SPARE_ENTRIES, Tag, Writer};
+use event::{Accessor, Entry, Events, Progress, Raw, Record, Tag, Writer};
 use net::server::Head;
 use options::Reader;
 use tokio::time::{Instant, timeout_at};
 
 use super::{HttpOptions, clean_tag};
+use crate::records::Extent;
 
 /// The longest client address that is added. The header is the client's to write.
 const ADDRESS_BYTES: usize = 256;
@@ -113,25 +114,5 @@ impl Marks {
         {
             record.body_mut().push(entry.clone());
         }
-    }
-}
-
-/// What the first record takes to decode, in bytes.
-struct Extent {
-    /// Its length.
-    size: usize,
-    decoded: usize,
-    /// Copied into one piece because it lies over a page end.
-    copied: usize,
-}
-
-impl Extent {
-    fn of(events: &Events) -> Result<Extent, Corrupt> {
-        let mut cursor = events.cursor();
-        let entries = cursor.record_entries()?;
-        let whole = cursor.whole()?.is_some();
-        let size = cursor.offset();
-        let decoded = (entries + SPARE_ENTRIES) * size_of::<Entry<'_>>();
-        Ok(Extent { size, decoded, copied: if whole { 0 } else { size } })
     }
 }

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-/// A connection on its way to another lane.
-pub(super) type Arrival = std::net::TcpStream;
+use super::accept::Arrival;
 
 /// Connections on their way to a lane.
 const ARRIVALS: usize = 64;

@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use budget::{Account, Acquire, Lease};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::rustls::ServerConnection;
 
 /// What a TLS session may hold beside itself while a record arrives: rustls' buffers for a record that is not
@@ -22,6 +23,7 @@ const PEEK_BYTES: usize = 18 << 10;
 /// A connection.
 pub(super) enum Stream {
     Plain(TcpStream),
+    Unix(UnixStream),
     Tls(Box<Tls>),
 }
 
@@ -64,10 +66,20 @@ impl Stream {
         }))
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn descriptor(&self) -> i32 {
         match self {
-            Stream::Plain(tcp) => tcp,
-            Stream::Tls(tls) => &tls.tcp,
+            Stream::Plain(tcp) => tcp.as_raw_fd(),
+            Stream::Unix(unix) => unix.as_raw_fd(),
+            Stream::Tls(tls) => tls.tcp.as_raw_fd(),
+        }
+    }
+
+    /// The client's address, unless it is on this machine by a path.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Plain(tcp) => tcp.peer_addr().ok(),
+            Stream::Unix(_) => None,
+            Stream::Tls(tls) => tls.tcp.peer_addr().ok(),
         }
     }
 
@@ -75,6 +87,7 @@ impl Stream {
     pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Plain(tcp) => tcp.poll_read_ready(context),
+            Stream::Unix(unix) => unix.poll_read_ready(context),
             Stream::Tls(tls) => {
                 if tls.lease.is_some() && tls.has_text() {
                     return Poll::Ready(Ok(()));
@@ -92,20 +105,20 @@ impl Stream {
         context: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(into);
         match self {
-            Stream::Plain(tcp) => {
-                let mut buffer = ReadBuf::new(into);
-                ready!(Pin::new(tcp).poll_read(context, &mut buffer))?;
-                Poll::Ready(Ok(buffer.filled().len()))
-            }
-            Stream::Tls(tls) => tls.poll_read(context, into),
+            Stream::Plain(tcp) => ready!(Pin::new(tcp).poll_read(context, &mut buffer))?,
+            Stream::Unix(unix) => ready!(Pin::new(unix).poll_read(context, &mut buffer))?,
+            Stream::Tls(tls) => return tls.poll_read(context, into),
         }
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Writes what fits. What TLS has taken goes out with [`Stream::poll_flush`].
     pub(super) fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Stream::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Stream::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
             Stream::Tls(tls) => {
                 // What was taken before goes first, so that no more than one piece waits.
                 ready!(tls.poll_flush(context))?;
@@ -116,7 +129,7 @@ impl Stream {
 
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Stream::Plain(_) => Poll::Ready(Ok(())),
+            Stream::Plain(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
             Stream::Tls(tls) => tls.poll_flush(context),
         }
     }
@@ -145,7 +158,7 @@ impl Stream {
             let _as_far_as_it_goes = tls.poll_flush(context);
         }
         // SAFETY: the descriptor is the stream's and open. The stream offers this only as a future that owns it.
-        unsafe { libc::shutdown(self.tcp().as_raw_fd(), libc::SHUT_WR) };
+        unsafe { libc::shutdown(self.descriptor(), libc::SHUT_WR) };
     }
 
     /// Sends `answer` as far as the socket takes it at once and reads away what the client has sent, because

@@ -1,0 +1,59 @@
+//! Lines as records: whole, or taken apart by a parser.
+
+use engine::Setup;
+use event::EventTime;
+use options::Reader;
+
+use crate::records::{Records, Value};
+
+/// What makes a record of a line.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LineParser {}
+
+impl LineParser {
+    /// The parser of this name, or none. Reports a name that nothing has.
+    pub(crate) fn open(name: Option<&str>, reader: &mut Reader<'_>, _setup: &Setup) -> Option<LineParser> {
+        if let Some(name) = name {
+            reader.refuse("parser", format!("parser \"{name}\" is not available yet"), None);
+            return None;
+        }
+        Some(LineParser {})
+    }
+
+    /// Whether there is a parser.
+    pub(crate) fn is_some(&self) -> bool {
+        false
+    }
+
+    /// Adds the record of a line: what the parser makes of it, or the line as the value of `key`; and `more`.
+    /// False when the parser does not take the line: then nothing was added.
+    pub(crate) async fn add(
+        &self,
+        records: &mut Records,
+        time: EventTime,
+        line: &[u8],
+        key: &str,
+        more: &[(&str, Value<'_>)],
+    ) -> bool {
+        self.add_whole(records, time, line, key, more).await;
+        true
+    }
+
+    /// Adds the line as the value of `key`, and `more`.
+    pub(crate) async fn add_whole(
+        &self,
+        records: &mut Records,
+        time: EventTime,
+        line: &[u8],
+        key: &str,
+        more: &[(&str, Value<'_>)],
+    ) {
+        if more.is_empty() {
+            return records.add(time, &[(key, Value::Str(line))]).await;
+        }
+        let mut entries = Vec::with_capacity(1 + more.len());
+        entries.push((key, Value::Str(line)));
+        entries.extend_from_slice(more);
+        records.add(time, &entries).await;
+    }
+}
