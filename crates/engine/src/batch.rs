@@ -1,5 +1,6 @@
 //! What an output is given: an ordered list of chunks, fixed before the first byte leaves.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use event::{Chunk, Corrupt, Cursor, Events, Tag};
@@ -75,6 +76,11 @@ impl Part {
     /// How many records.
     pub fn records(&self) -> usize {
         self.records
+    }
+
+    /// Which chunk, and which of its records.
+    pub(crate) fn place(&self) -> (u64, Range<usize>) {
+        (self.chunk.id, self.skip..self.skip + self.records)
     }
 
     /// Bytes as msgpack; of a part of a chunk its share by records.

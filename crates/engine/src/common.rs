@@ -67,6 +67,24 @@ pub struct InputCommon {
     /// The most memory that records of this input may hold; 0 for no limit but the process's.
     #[option(default = "0")]
     pub mem_buf_limit: Size,
+    /// When the sender is told that records were taken: `buffered` (they are in memory), `stored` (they survive a
+    /// restart; with `storage.sync full` a power cut) or `delivered` (every output that takes them has accepted
+    /// them). Without it what `storage.type` gives: buffered in memory, stored on the filesystem.
+    pub acknowledge: Option<Acknowledge>,
+    /// How long `acknowledge delivered` waits before the sender is told that it is not known.
+    #[option(default = "30s", min = "1")]
+    pub acknowledge_timeout: Period,
+}
+
+/// How far records must have come when their sender is told that they were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, options::Choice)]
+pub enum Acknowledge {
+    /// In memory.
+    Buffered,
+    /// On the disk.
+    Stored,
+    /// With every output that takes them.
+    Delivered,
 }
 
 /// The options of every filter.

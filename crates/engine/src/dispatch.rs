@@ -1,22 +1,22 @@
 //! From sealed chunks to flushes: per output a queue, batches, and the ones that wait for another try.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::Chunk;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::batch::{Batch, Part};
-use crate::emit::Refused;
 use crate::limits::FLUSH_LONGEST;
-use crate::metrics::{Metrics, OutputMetrics};
+use crate::metrics::{Metrics, OutputMetrics, Reason};
 use crate::plugin::{Drive, Outcome, Output, OutputLane};
 use crate::processors::Processing;
+use crate::receipt::{Drops, Slip};
 use crate::retry::{Draw, Next, Schedule, settle};
 use crate::route::Routes;
+use crate::store::Sealed;
 
 /// An output as dispatch sees it.
 pub struct Target {
@@ -45,10 +45,20 @@ pub struct Answer {
 pub struct Dispatch {
     routes: Routes,
     outputs: Vec<Queue>,
+    /// What is not settled yet, by the number of the chunk.
+    held: HashMap<u64, Held>,
     metrics: Arc<Metrics>,
     draw: Draw,
     next_id: u128,
     stopping: bool,
+}
+
+/// A chunk until all its records are settled with all outputs that take it.
+struct Held {
+    /// Records that are due, over all its outputs.
+    unsettled: usize,
+    slip: Option<Slip>,
+    drops: Drops,
 }
 
 struct Queue {
@@ -69,6 +79,7 @@ impl Dispatch {
         Dispatch {
             routes,
             outputs: targets.into_iter().map(queue).collect(),
+            held: HashMap::new(),
             metrics,
             draw: Draw::new(seed),
             next_id: u128::from(seed) << 64,
@@ -77,8 +88,10 @@ impl Dispatch {
     }
 
     /// Queues a sealed chunk for every output that takes its tag.
-    pub fn route(&mut self, chunk: Chunk) {
+    pub fn route(&mut self, sealed: Sealed) {
+        let Sealed { chunk, slip } = sealed;
         let outputs = self.routes.of(&chunk.tag);
+        let records = chunk.events.records;
         if outputs.is_empty() {
             if self.metrics.unrouted_records.get() == 0 {
                 tracing::warn!(
@@ -86,12 +99,20 @@ impl Dispatch {
                     chunk.tag
                 );
             }
-            self.metrics.unrouted_records.add(chunk.events.records);
+            self.metrics.unrouted_records.add(records);
+            if let Some(slip) = slip {
+                slip.settled(vec![(0..records, Reason::Unrouted, "no output takes their tag".into())]);
+            }
             return;
         }
+        let held = Held { unsettled: records * outputs.len(), slip, drops: Vec::new() };
+        self.held.insert(chunk.id, held);
         let chunk = Arc::new(chunk);
         for output in outputs.iter() {
-            self.outputs[*output].due.push_back(Part::whole(Arc::clone(&chunk)));
+            let queue = &mut self.outputs[*output];
+            queue.target.metrics.routed.add(records);
+            queue.target.metrics.held.add(records);
+            queue.due.push_back(Part::whole(Arc::clone(&chunk)));
         }
     }
 
@@ -121,13 +142,34 @@ impl Dispatch {
         let batch = Arc::unwrap_or_clone(batch);
         let draw = self.draw.number();
         match settle(batch, outcome, &queue.target.metrics, queue.target.plan, draw, self.stopping) {
-            Next::Settled => {}
+            Next::Delivered(batch) => self.settled(output, &batch, None),
+            Next::Dropped(batch, reason, why) => self.settled(output, &batch, Some((reason, why))),
             Next::Again(batch, wait) => queue.waiting.push((now + wait, batch)),
             Next::Halves(left, right) => {
                 for parts in [left, right] {
                     self.next_id += 1;
                     queue.waiting.push((now, Batch::new(self.next_id, parts)));
                 }
+            }
+        }
+    }
+
+    /// Takes settled records off what is held; a chunk of which nothing is due any more is gone.
+    fn settled(&mut self, output: usize, batch: &Batch, dropped: Option<(Reason, Arc<str>)>) {
+        self.outputs[output].target.metrics.held.sub(batch.records());
+        for part in &batch.parts {
+            let (chunk, records) = part.place();
+            let Some(held) = self.held.get_mut(&chunk) else { continue };
+            held.unsettled -= records.len();
+            if let Some((reason, why)) = &dropped
+                && held.slip.is_some()
+            {
+                held.drops.push((records, *reason, Arc::clone(why)));
+            }
+            if held.unsettled == 0
+                && let Some(Held { slip: Some(slip), drops, .. }) = self.held.remove(&chunk)
+            {
+                slip.settled(drops);
             }
         }
     }
@@ -223,9 +265,7 @@ async fn flush(lane: Rc<dyn OutputLane>, processing: Option<Rc<Processing>>, bat
             Some(processing) => match processing.apply(&batch).await {
                 Ok(Some(batch)) => lane.flush(&batch).await,
                 Ok(None) => Outcome::Done,
-                Err(Refused) => {
-                    Outcome::Split { why: "its processors have no memory for so much".to_owned() }
-                }
+                Err(_) => Outcome::Split { why: "its processors have no memory for so much".to_owned() },
             },
         }
     });

@@ -1,23 +1,51 @@
 //! The only door in: everything that an input takes passes [`Emitter::append`].
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use budget::{Account, Lease};
 use event::{Events, Tag};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::common::Acknowledge;
 use crate::limits::EMITTED_TAGS;
+use crate::metrics::{InputMetrics, Reason};
 use crate::pass::{Origin, Pass, Passed, Work};
+use crate::receipt::{Fate, Part, Receipt};
 use crate::store::Store;
 
-/// The records were not taken; nothing of them is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused;
+/// Records were not taken, or not brought as far as `acknowledge` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There was no memory for them. Nothing of them is kept.
+    NoRoom,
+    /// The agent stops. Nothing of them is kept.
+    Stopping,
+    /// They could not be stored. Nothing of them is kept.
+    NotStored(Arc<str>),
+    /// With `acknowledge delivered`: no output takes their tag. They are dropped and counted.
+    NoRoute,
+    /// At least one of them was dropped for good, and counted.
+    Dropped(Arc<str>),
+    /// With `acknowledge delivered`: they are in, but not settled within this time. They may still be delivered.
+    Late(Duration),
+}
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the agent has no memory left for these records at the moment")
+        match self {
+            Refused::NoRoom => f.write_str("no memory left for these records; send them again"),
+            Refused::Stopping => f.write_str("the agent stops; send these records again"),
+            Refused::NotStored(why) => {
+                write!(f, "these records cannot be stored ({why}); send them again")
+            }
+            Refused::NoRoute => f.write_str("no output takes this tag: the records are dropped"),
+            Refused::Dropped(why) => write!(f, "not every record was delivered: {why}"),
+            Refused::Late(time) => {
+                write!(f, "not delivered within {} s; the records may still be delivered", time.as_secs())
+            }
+        }
     }
 }
 
@@ -34,14 +62,29 @@ struct Shared {
     tag: Tag,
     store: Rc<Store>,
     pass: Rc<Pass>,
+    promise: Promise,
+}
+
+/// What an input promises to those whose records it takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Promise {
+    pub(crate) acknowledge: Acknowledge,
+    /// How long `acknowledge delivered` waits.
+    pub(crate) patience: Duration,
 }
 
 /// How long the records of one request wait for room, in all, before they are refused.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Emitter {
-    pub(crate) fn new(origin: Origin, tag: Tag, store: Rc<Store>, pass: Rc<Pass>) -> Emitter {
-        Emitter { shared: Rc::new(Shared { origin, tag, store, pass }) }
+    pub(crate) fn new(
+        origin: Origin,
+        tag: Tag,
+        store: Rc<Store>,
+        pass: Rc<Pass>,
+        promise: Promise,
+    ) -> Emitter {
+        Emitter { shared: Rc::new(Shared { origin, tag, store, pass, promise }) }
     }
 
     /// The account that the input's records are charged to, from their first byte.
@@ -54,10 +97,12 @@ impl Emitter {
         &self.shared.tag
     }
 
-    /// Takes records: after `Ok` they are in the pipeline. Waiting here is the input's backpressure.
+    /// Takes records: after `Ok` they are where the input's `acknowledge` wants them: in the pipeline, on the disk,
+    /// or with every output. Waiting here is the input's backpressure. A future that is dropped takes no records
+    /// with it that had come in.
     ///
     /// # Errors
-    /// [`Refused`] when there was no room for [`PATIENCE`].
+    /// [`Refused`], which says whether anything of them is kept.
     pub async fn append(&self, tag: &Tag, events: Events) -> Result<(), Refused> {
         self.append_all(vec![(tag.clone(), events)]).await
     }
@@ -66,16 +111,44 @@ impl Emitter {
     /// when there is no room for the rest.
     ///
     /// # Errors
-    /// [`Refused`] when there was no room for [`PATIENCE`].
+    /// As of [`Emitter::append`].
     pub async fn append_all(&self, parts: Vec<(Tag, Events)>) -> Result<(), Refused> {
+        let Promise { acknowledge, patience } = self.shared.promise;
+        if acknowledge != Acknowledge::Delivered {
+            return self.take(parts, &mut None).await;
+        }
+        let mut receipts = Some(Vec::new());
+        self.take(parts, &mut receipts).await?;
+        let receipt = Receipt { parts: receipts.unwrap_or_default() };
+        let fate = timeout(patience, receipt.settled()).await.map_err(|_| Refused::Late(patience))?;
+        match fate {
+            Fate::Delivered | Fate::Stored => Ok(()),
+            Fate::Dropped(Reason::Unrouted, _) => Err(Refused::NoRoute),
+            Fate::Dropped(_, why) => Err(Refused::Dropped(why)),
+            Fate::Unsettled => Err(Refused::Late(patience)),
+        }
+    }
+
+    /// Takes records and gives a receipt for them: after `Ok` they are in the pipeline, and the receipt tells when
+    /// they are safe over a restart, or settled.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing of them is kept.
+    pub async fn append_tracked(&self, tag: &Tag, events: Events) -> Result<Receipt, Refused> {
+        let mut receipts = Some(Vec::new());
+        self.take(vec![(tag.clone(), events)], &mut receipts).await?;
+        Ok(Receipt { parts: receipts.unwrap_or_default() })
+    }
+
+    async fn take(&self, parts: Vec<(Tag, Events)>, receipts: &mut Receipts) -> Result<(), Refused> {
         let Shared { origin, store, pass, .. } = &*self.shared;
         let deadline = Some(Instant::now() + PATIENCE);
         let mut ready = Vec::with_capacity(parts.len());
         for (tag, events) in parts {
             let mut work = pass.start(origin, &tag, events, deadline);
-            gather(pass, store, &mut work, &mut ready).await?;
+            gather(pass, store, &mut work, &mut ready, receipts).await?;
         }
-        put(store, &mut ready).await
+        put(store, &mut ready, receipts).await
     }
 
     /// Waits for a page, at most until `deadline`. The lease pays for the writer's next one.
@@ -87,6 +160,9 @@ impl Emitter {
     }
 }
 
+/// Where receipts go, if somebody wants them.
+pub(crate) type Receipts = Option<Vec<Part>>;
+
 /// Goes through with the work. What is ready is put into the store at once only where it is too many tags to wait
 /// for the rest.
 pub(crate) async fn gather(
@@ -94,30 +170,47 @@ pub(crate) async fn gather(
     store: &Store,
     work: &mut Work,
     ready: &mut Vec<Passed>,
+    receipts: &mut Receipts,
 ) -> Result<(), Refused> {
     let enough = ready.len() + 1 + EMITTED_TAGS;
     while let Some(passed) = pass.next(work).await? {
         ready.push(passed);
         if ready.len() > enough {
-            put(store, ready).await?;
+            put(store, ready, receipts).await?;
         }
     }
     Ok(())
 }
 
-/// Puts records into the store, and counts them as taken.
-pub(crate) async fn put(store: &Store, ready: &mut Vec<Passed>) -> Result<(), Refused> {
-    for Passed { origin, tag, events, taken } in ready.drain(..) {
+/// Puts records into the store, all or none, and counts them as taken.
+pub(crate) async fn put(
+    store: &Store,
+    ready: &mut Vec<Passed>,
+    receipts: &mut Receipts,
+) -> Result<(), Refused> {
+    store.accepts()?;
+    for Passed { origin, tag, events, taken: (records, bytes) } in ready.drain(..) {
+        count(&origin.metrics, records, bytes, events.records);
         if events.records > 0 {
-            store.append(origin.input, &tag, events).await?;
+            store.put(origin.input, tag, events, receipts);
         }
-        origin.metrics.records.add(taken.0);
-        origin.metrics.bytes.add(taken.1);
     }
-    Ok(())
+    store.hand_over().await
+}
+
+/// Counts so that `records + added = removed + stored` at any time.
+fn count(metrics: &InputMetrics, records: usize, bytes: usize, stored: usize) {
+    metrics.records.add(records);
+    metrics.bytes.add(bytes);
+    metrics.stored.add(stored);
+    match stored.cmp(&records) {
+        std::cmp::Ordering::Less => metrics.removed.add(records - stored),
+        std::cmp::Ordering::Equal => {}
+        std::cmp::Ordering::Greater => metrics.added.add(stored - records),
+    }
 }
 
 pub(crate) async fn page(account: &Account, deadline: Instant) -> Result<Lease, Refused> {
     let page = account.lease(account.page_size());
-    timeout_at(deadline, page).await.map_err(|_| Refused)?.map_err(|_| Refused)
+    timeout_at(deadline, page).await.map_err(|_| Refused::NoRoom)?.map_err(|_| Refused::NoRoom)
 }

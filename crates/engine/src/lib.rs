@@ -15,6 +15,7 @@ pub mod pass;
 pub mod pipeline;
 pub mod plugin;
 mod processors;
+pub mod receipt;
 pub mod registry;
 pub mod retry;
 pub mod route;
@@ -23,7 +24,8 @@ pub mod store;
 pub use batch::{Batch, Part};
 pub use emit::{Emitter, Refused};
 pub use lane::Stop;
-pub use metrics::Figure;
+pub use metrics::{Figure, Reason};
 pub use plugin::{
     Drive, Emitting, Filter, FilterDef, Input, InputDef, Local, Outcome, Output, OutputDef, OutputLane, Setup,
 };
+pub use receipt::{Fate, Receipt};

@@ -21,6 +21,80 @@ impl Counter {
     }
 }
 
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Adds.
+    pub fn add(&self, value: usize) {
+        self.0.fetch_add(value as u64, Ordering::Relaxed);
+    }
+
+    /// Takes away what was added.
+    pub fn sub(&self, value: usize) {
+        self.0.fetch_sub(value as u64, Ordering::Relaxed);
+    }
+
+    /// Reads.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why records were dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The destination refuses them for good.
+    Rejected,
+    /// The last retry that `retry_limit` allows has failed.
+    RetryLimit,
+    /// They made room for newer ones.
+    Evicted,
+    /// No output takes their tag.
+    Unrouted,
+    /// What was stored of them cannot be read any more.
+    Unreadable,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Reason; 5] =
+        [Reason::Rejected, Reason::RetryLimit, Reason::Evicted, Reason::Unrouted, Reason::Unreadable];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Rejected => "rejected",
+            Reason::RetryLimit => "retry_limit",
+            Reason::Evicted => "evicted",
+            Reason::Unrouted => "unrouted",
+            Reason::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Records that were dropped, by reason.
+#[derive(Debug, Default)]
+pub struct Dropped([Counter; Reason::ALL.len()]);
+
+impl Dropped {
+    /// Counts.
+    pub fn add(&self, reason: Reason, records: usize) {
+        self.0[reason as usize].add(records);
+    }
+
+    /// Those of one reason.
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.0[reason as usize].get()
+    }
+
+    /// All of them.
+    pub fn get(&self) -> u64 {
+        self.0.iter().map(Counter::get).sum()
+    }
+}
+
 /// A number that a plugin counts itself, for the monitoring API.
 #[derive(Debug, Clone)]
 pub struct Figure {
@@ -79,6 +153,12 @@ pub struct InputMetrics {
     pub records: Counter,
     /// Bytes taken, as msgpack.
     pub bytes: Counter,
+    /// Records that filters added: `records + added = removed + stored`.
+    pub added: Counter,
+    /// Records that filters removed.
+    pub removed: Counter,
+    /// Records that went into chunks.
+    pub stored: Counter,
 }
 
 /// A filter's counters.
@@ -111,8 +191,14 @@ pub struct OutputMetrics {
     pub retries: Counter,
     /// Batches given up after the last retry.
     pub retries_failed: Counter,
+    /// Records that it was to deliver: `routed = records + dropped + held`.
+    pub routed: Counter,
+    /// Records that are neither delivered nor dropped yet.
+    pub held: Gauge,
     /// Records that were dropped.
     pub dropped_records: Counter,
+    /// The same by reason.
+    pub dropped: Dropped,
     /// Records in scheduled retries.
     pub retried_records: Counter,
     /// What the output counts itself.

@@ -256,14 +256,16 @@ async fn write(record: &Record<'_>, writer: &mut Writer, deadline: Option<Instan
 async fn room(account: &Account, bytes: usize, deadline: Option<Instant>) -> Result<budget::Lease, Refused> {
     let lease = account.lease(bytes);
     match deadline {
-        Some(deadline) => timeout_at(deadline, lease).await.map_err(|_| Refused)?.map_err(|_| Refused),
-        None => lease.await.map_err(|_| Refused),
+        Some(deadline) => {
+            timeout_at(deadline, lease).await.map_err(|_| Refused::NoRoom)?.map_err(|_| Refused::NoRoom)
+        }
+        None => lease.await.map_err(|_| Refused::NoRoom),
     }
 }
 
 fn corrupt(corrupt: Corrupt) -> Refused {
     tracing::error!("records of an input could not be read by the filters ({corrupt}): they are refused");
-    Refused
+    Refused::Dropped("they cannot be read".into())
 }
 
 impl Stage {

@@ -11,9 +11,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::common::{FilterCommon, InputCommon, OutputCommon, Service};
+use crate::common::{Acknowledge, FilterCommon, InputCommon, OutputCommon, Service};
 use crate::dispatch::{self, Answer, Dispatch, Target};
-use crate::emit::{self, Emitter};
+use crate::emit::{self, Emitter, Promise};
 use crate::lane::{self, Stop};
 use crate::limits::{
     CHUNK_BYTES, FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE,
@@ -26,7 +26,7 @@ use crate::processors::{Of, Processors, Unit};
 use crate::registry::{Named, Registry};
 use crate::retry::Schedule;
 use crate::route::Routes;
-use crate::store::{ChunkIds, Store};
+use crate::store::{ChunkIds, Sealed, Store};
 
 /// The sections of a configuration that make a pipeline.
 pub struct Sections<'a> {
@@ -55,6 +55,7 @@ struct InputInstance {
     tag: Tag,
     origin: Origin,
     decode: Account,
+    promise: Promise,
 }
 
 struct OutputInstance {
@@ -180,6 +181,10 @@ impl Opening<'_> {
         let setup = self.setup(alias, &format!("{}.{number}", plugin.name));
         let input = (plugin.open)(&mut reader, &setup);
         let limit = common.as_ref().map_or(0, |common| common.mem_buf_limit.0 as usize);
+        if common.as_ref().is_some_and(|common| common.acknowledge == Some(Acknowledge::Stored)) {
+            let what = "option \"acknowledge\": stored needs records on the filesystem".to_owned();
+            reader.refuse("acknowledge", what, Some("set storage.type to filesystem".to_owned()));
+        }
         let share = self.share("mem_buf_limit", limit, &mut reader);
         let chunks = setup.account("chunks", share, &mut reader);
         let decode = setup.account("decode", Share::COMMON, &mut reader);
@@ -189,7 +194,12 @@ impl Opening<'_> {
         let metrics = Arc::new(InputMetrics { name: setup.name.clone(), ..InputMetrics::default() });
         let tag = Tag::new(common.tag.as_deref().unwrap_or(&setup.name));
         let origin = Origin { input: number, account: chunks?, metrics };
-        let instance = InputInstance { input: input?, name: setup.name, tag, origin, decode: decode? };
+        let promise = Promise {
+            acknowledge: common.acknowledge.unwrap_or(Acknowledge::Buffered),
+            patience: common.acknowledge_timeout.duration(),
+        };
+        let instance =
+            InputInstance { input: input?, name: setup.name, tag, origin, decode: decode?, promise };
         Some(LaneInput { instance: Arc::new(instance), processors })
     }
 
@@ -349,7 +359,7 @@ fn open_lanes(
 /// Everything that the lanes of inputs need.
 struct Lanes {
     filters: Vec<Unit>,
-    sealer: mpsc::Sender<event::Chunk>,
+    sealer: mpsc::Sender<Sealed>,
     ids: ChunkIds,
     flush: Duration,
     grace: Option<Duration>,
@@ -359,7 +369,7 @@ struct Lanes {
 /// What goes to the thread of a lane.
 struct LaneParts {
     filters: Vec<Unit>,
-    sealer: mpsc::Sender<event::Chunk>,
+    sealer: mpsc::Sender<Sealed>,
     ids: ChunkIds,
     flush: Duration,
     grace: Option<Duration>,
@@ -425,8 +435,8 @@ impl LaneParts {
             stages.extend(filters.iter().cloned());
             let pass = Rc::new(Pass::new(stages, own, instance.decode.clone()));
             passes.push((Rc::clone(&pass), instance.origin.clone()));
-            let emitter =
-                Emitter::new(instance.origin.clone(), instance.tag.clone(), Rc::clone(&store), pass);
+            let (origin, tag) = (instance.origin.clone(), instance.tag.clone());
+            let emitter = Emitter::new(origin, tag, Rc::clone(&store), pass, instance.promise);
             tasks.spawn_local(keep_running(instance, emitter, self.stop.clone()));
         }
         let clock = Clock { passes, store: &store };
@@ -510,8 +520,8 @@ impl Clock<'_> {
                 let mut ready = Vec::new();
                 let passed = async {
                     let mut work = pass.tick(at, origin, last).await?;
-                    emit::gather(pass, self.store, &mut work, &mut ready).await?;
-                    emit::put(self.store, &mut ready).await
+                    emit::gather(pass, self.store, &mut work, &mut ready, &mut None).await?;
+                    emit::put(self.store, &mut ready, &mut None).await
                 };
                 if passed.await.is_err() {
                     tracing::error!("records that a filter held back are lost: there is no room for them");
@@ -543,7 +553,7 @@ async fn keep_running(instance: Arc<InputInstance>, emitter: Emitter, stop: Stop
 struct Core {
     dispatch: Dispatch,
     /// `None` when all lanes have ended.
-    sealed: Option<mpsc::Receiver<event::Chunk>>,
+    sealed: Option<mpsc::Receiver<Sealed>>,
     answered: mpsc::Receiver<Answer>,
     budget: Budget,
     grace: Option<Duration>,
@@ -594,7 +604,7 @@ impl Core {
     }
 }
 
-async fn next_sealed(sealed: &mut Option<mpsc::Receiver<event::Chunk>>) -> Option<event::Chunk> {
+async fn next_sealed(sealed: &mut Option<mpsc::Receiver<Sealed>>) -> Option<Sealed> {
     match sealed {
         Some(sealed) => sealed.recv().await,
         None => std::future::pending().await,

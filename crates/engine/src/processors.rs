@@ -158,7 +158,7 @@ impl Processing {
     /// # Errors
     /// [`Refused`] when a record needs more memory than there can ever be.
     pub(crate) async fn apply(&self, batch: &Batch) -> Result<Option<Batch>, Refused> {
-        let _turn = self.turn.acquire().await.map_err(|_| Refused)?;
+        let _turn = self.turn.acquire().await.map_err(|_| Refused::NoRoom)?;
         let mut parts = Vec::with_capacity(batch.parts.len());
         for part in &batch.parts {
             let mut result = Events { buf: Buf::new(&self.account), records: 0 };
@@ -173,13 +173,13 @@ impl Processing {
     /// Slice by slice, so that the part and its result are never there as copies in full.
     async fn part(&self, part: &Part, result: &mut Events) -> Result<(), Refused> {
         let origin = Origin { input: part.input(), account: self.account.clone(), metrics: Arc::default() };
-        let mut cursor = part.cursor().map_err(|_| Refused)?;
+        let mut cursor = part.cursor().map_err(|_| Refused::NoRoom)?;
         let mut left = part.records();
         while left > 0 {
             let mut slice = Events { buf: Buf::new(&self.account), records: 0 };
             while left > 0 && slice.buf.len() < PROCESSED_SLICE {
                 let start = cursor.clone();
-                cursor.skip().map_err(|_| Refused)?;
+                cursor.skip().map_err(|_| Refused::NoRoom)?;
                 copy(start, cursor.offset(), &mut slice.buf).await?;
                 slice.records += 1;
                 left -= 1;
@@ -188,7 +188,7 @@ impl Processing {
             while let Some(passed) = self.pass.next(&mut work).await? {
                 result.records += passed.events.records;
                 // Both are of one account, which makes it a matter of links.
-                result.buf.append(passed.events.buf).map_err(|_| Refused)?;
+                result.buf.append(passed.events.buf).map_err(|_| Refused::NoRoom)?;
             }
         }
         Ok(())
@@ -206,14 +206,14 @@ async fn copy(mut from: event::Cursor<'_>, end: usize, to: &mut Buf) -> Result<(
             grow(to).await?;
         }
         let room = to.room();
-        let piece = from.piece((end - from.offset()).min(room)).map_err(|_| Refused)?;
-        to.write(piece).map_err(|_| Refused)?;
+        let piece = from.piece((end - from.offset()).min(room)).map_err(|_| Refused::NoRoom)?;
+        to.write(piece).map_err(|_| Refused::NoRoom)?;
     }
     Ok(())
 }
 
 async fn grow(buf: &mut Buf) -> Result<(), Refused> {
     let account = buf.account().clone();
-    buf.grow_with(account.lease(account.page_size()).await.map_err(|_| Refused)?);
+    buf.grow_with(account.lease(account.page_size()).await.map_err(|_| Refused::NoRoom)?);
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! What becomes of a batch after a flush: the only place that settles records.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{Batch, Part};
 use crate::limits::{HOLD_FIRST, HOLD_LONGEST};
-use crate::metrics::OutputMetrics;
+use crate::metrics::{OutputMetrics, Reason};
 use crate::plugin::Outcome;
 
 /// When a batch is tried again, and when it is given up.
@@ -21,8 +22,10 @@ pub struct Schedule {
 /// What to do with a batch now.
 #[derive(Debug)]
 pub enum Next {
-    /// Its records are settled: delivered, or dropped and counted.
-    Settled,
+    /// Every record is delivered.
+    Delivered(Batch),
+    /// Every record is dropped, and counted.
+    Dropped(Batch, Reason, Arc<str>),
     /// Try it again after this time.
     Again(Batch, Duration),
     /// Try these in its place, at once.
@@ -51,7 +54,7 @@ pub fn settle(
                     batch.attempt
                 );
             }
-            Next::Settled
+            Next::Delivered(batch)
         }
         Outcome::Retry { after, why } => retry(batch, after, &why, output, plan, draw, stopping),
         Outcome::Hold { why } => {
@@ -64,13 +67,13 @@ pub fn settle(
             );
             again(batch, wait, output)
         }
-        Outcome::Reject { why } => drop_batch(&batch, &why, output),
+        Outcome::Reject { why } => drop_batch(batch, Reason::Rejected, why, output),
         Outcome::Split { why } => match batch.halves() {
             Some((left, right)) => {
                 tracing::debug!("[output:{name}] {why}; {} records are sent in two halves", batch.records());
                 Next::Halves(left, right)
             }
-            None => drop_batch(&batch, &why, output),
+            None => drop_batch(batch, Reason::Rejected, why, output),
         },
     }
 }
@@ -86,11 +89,8 @@ fn retry(
 ) -> Next {
     if plan.limit.is_some_and(|limit| batch.attempt - batch.held >= limit) {
         output.retries_failed.add(1);
-        return drop_batch(
-            &batch,
-            &format!("{why}; given up after {} retries (retry_limit)", batch.attempt),
-            output,
-        );
+        let why = format!("{why}; given up after {} retries (retry_limit)", batch.attempt);
+        return drop_batch(batch, Reason::RetryLimit, why, output);
     }
     let scheduled = if stopping { Duration::from_secs(1) } else { plan.wait(batch.attempt, draw) };
     let wait = if stopping { scheduled } else { after.unwrap_or(scheduled) };
@@ -111,11 +111,12 @@ fn again(mut batch: Batch, wait: Duration, output: &OutputMetrics) -> Next {
     Next::Again(batch, wait)
 }
 
-fn drop_batch(batch: &Batch, why: &str, output: &OutputMetrics) -> Next {
+fn drop_batch(batch: Batch, reason: Reason, why: String, output: &OutputMetrics) -> Next {
     output.errors.add(1);
     output.dropped_records.add(batch.records());
+    output.dropped.add(reason, batch.records());
     tracing::error!("[output:{}] {why}; {} records are dropped", output.name, batch.records());
-    Next::Settled
+    Next::Dropped(batch, reason, why.into())
 }
 
 impl Schedule {
@@ -148,8 +149,6 @@ impl Draw {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use budget::{Budget, Share};
     use event::{Chunk, EventTime, Tag, Writer};
@@ -204,7 +203,8 @@ mod tests {
         let Next::Again(batch, _) = settle(batch(3), retry(), &metrics, plan(Some(1)), 0.5, false) else {
             panic!()
         };
-        assert!(matches!(settle(batch, retry(), &metrics, plan(Some(1)), 0.5, false), Next::Settled));
+        let dropped = settle(batch, retry(), &metrics, plan(Some(1)), 0.5, false);
+        assert!(matches!(dropped, Next::Dropped(_, Reason::RetryLimit, _)));
         assert_eq!(
             (metrics.retries_failed.get(), metrics.dropped_records.get(), metrics.retries.get()),
             (1, 3, 1)
@@ -238,8 +238,8 @@ mod tests {
                 Next::Halves(left, right) => {
                     whole.extend([left, right].map(|parts| Batch::new(0, parts)));
                 }
-                Next::Settled => singles += 1,
-                Next::Again(..) => panic!("a split is not a retry"),
+                Next::Dropped(_, Reason::Rejected, _) => singles += 1,
+                next => panic!("{next:?}"),
             }
         }
         assert_eq!((singles, metrics.dropped_records.get()), (5, 5));

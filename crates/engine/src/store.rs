@@ -9,44 +9,59 @@ use std::time::Instant;
 use event::{Chunk, Events, Tag};
 use tokio::sync::mpsc;
 
-use crate::emit::Refused;
+use crate::emit::{Receipts, Refused};
 use crate::limits::{CHUNK_BYTES, OPEN_CHUNKS};
+use crate::receipt::Slip;
 
 /// The numbers of chunks, unique in the process.
 #[derive(Debug, Clone, Default)]
 pub struct ChunkIds(Arc<AtomicU64>);
 
+impl ChunkIds {
+    /// A number that nobody else has.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A chunk that grows.
+struct Open {
+    chunk: Chunk,
+    /// Only when somebody asked for a receipt.
+    slip: Option<Slip>,
+}
+
+/// A chunk that grows no more, on its way to the core.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The records.
+    pub chunk: Chunk,
+    /// Who waits for what becomes of them.
+    pub slip: Option<Slip>,
+}
+
 /// The open chunks of one lane.
 pub struct Store {
-    open: RefCell<HashMap<(usize, Tag), Chunk>>,
+    open: RefCell<HashMap<(usize, Tag), Open>>,
     /// Sealed, and on their way to the core. They stand here and not in the future that sends them, so that
     /// a future dropped in the middle, as when a client goes away, takes nothing with it.
-    ready: RefCell<VecDeque<Chunk>>,
-    sealed: mpsc::Sender<Chunk>,
+    ready: RefCell<VecDeque<Sealed>>,
+    sealed: mpsc::Sender<Sealed>,
     ids: ChunkIds,
 }
 
 impl Store {
     /// A store that hands sealed chunks to `sealed`.
-    pub fn new(sealed: mpsc::Sender<Chunk>, ids: ChunkIds) -> Store {
+    pub fn new(sealed: mpsc::Sender<Sealed>, ids: ChunkIds) -> Store {
         Store { open: RefCell::default(), ready: RefCell::default(), sealed, ids }
     }
 
-    /// Adds records to the open chunk of their input and tag. Waits while the core has too many sealed chunks;
-    /// the records are in before that.
+    /// Whether there is somebody to deliver what comes in.
     ///
     /// # Errors
-    /// [`Refused`] when the engine has stopped: nobody would deliver them.
-    pub async fn append(&self, input: usize, tag: &Tag, events: Events) -> Result<(), Refused> {
-        if self.sealed.is_closed() {
-            return Err(Refused);
-        }
-        let sealed = self.put(input, tag, events);
-        if !sealed.is_empty() {
-            self.ready.borrow_mut().extend(sealed);
-            self.hand_over().await?;
-        }
-        Ok(())
+    /// [`Refused`] when the engine has stopped.
+    pub fn accepts(&self) -> Result<(), Refused> {
+        if self.sealed.is_closed() { Err(Refused::Stopping) } else { Ok(()) }
     }
 
     /// Seals everything.
@@ -54,63 +69,86 @@ impl Store {
     /// # Errors
     /// [`Refused`] when the engine has stopped: what was open is lost, and said so.
     pub async fn flush(&self) -> Result<(), Refused> {
-        let mut chunks: Vec<Chunk> = self.open.take().into_values().collect();
-        chunks.sort_unstable_by_key(|chunk| chunk.id);
-        self.ready.borrow_mut().extend(chunks);
+        let mut open: Vec<Open> = self.open.take().into_values().collect();
+        open.sort_unstable_by_key(|open| open.chunk.id);
+        self.ready.borrow_mut().extend(open.into_iter().map(Open::seal));
         self.hand_over().await
     }
 
-    async fn hand_over(&self) -> Result<(), Refused> {
+    /// Sends sealed chunks to the core. Waits while it has too many.
+    ///
+    /// # Errors
+    /// As of [`Store::flush`].
+    pub async fn hand_over(&self) -> Result<(), Refused> {
         while !self.ready.borrow().is_empty() {
             // The core drops its end only after every lane has ended, or the grace is over.
             let Ok(permit) = self.sealed.reserve().await else {
-                let records: usize = self.ready.take().iter().map(|chunk| chunk.events.records).sum();
+                let records: usize = self.ready.take().iter().map(|sealed| sealed.chunk.events.records).sum();
                 tracing::error!("{records} records were sealed after the engine had stopped: they are lost");
-                return Err(Refused);
+                return Err(Refused::Stopping);
             };
-            if let Some(chunk) = self.ready.borrow_mut().pop_front() {
-                permit.send(chunk);
+            if let Some(sealed) = self.ready.borrow_mut().pop_front() {
+                permit.send(sealed);
             }
         }
         Ok(())
     }
 
-    /// Returns what has to be sealed: the chunk if it is large enough now, the one before if the records did
-    /// not fit, the oldest one if there are too many.
-    fn put(&self, input: usize, tag: &Tag, events: Events) -> Vec<Chunk> {
+    /// Puts records into the open chunk of their input and tag. What has to be sealed is ready then: the chunk if it
+    /// is large enough now, the one before if the records did not fit, the oldest one if there are too many.
+    pub(crate) fn put(&self, input: usize, tag: Tag, events: Events, receipts: &mut Receipts) {
         let mut open = self.open.borrow_mut();
-        let mut sealed = Vec::new();
-        let key = (input, tag.clone());
+        let mut ready = self.ready.borrow_mut();
+        let key = (input, tag);
         let mut events = Some(events);
         if let Some(chunk) = open.get_mut(&key) {
-            let after = chunk.len() + events.as_ref().map_or(0, |events| events.buf.len());
-            if after <= CHUNK_BYTES
-                && let Some(Err((_, back))) = events.take().map(|events| chunk.append(events))
-            {
-                events = Some(back);
+            let after = chunk.chunk.len() + events.as_ref().map_or(0, |events| events.buf.len());
+            if after <= CHUNK_BYTES {
+                events = events.and_then(|events| chunk.append(events, receipts).err());
             }
             if events.is_some() || after >= CHUNK_BYTES {
-                sealed.extend(open.remove(&key));
+                ready.extend(open.remove(&key).map(Open::seal));
             }
         }
-        if let Some(events) = events {
-            if open.len() >= OPEN_CHUNKS {
-                sealed.extend(oldest(&open).and_then(|key| open.remove(&key)));
-            }
-            let id = self.ids.0.fetch_add(1, Ordering::Relaxed);
-            let chunk = Chunk { id, tag: tag.clone(), input, events, created: Instant::now() };
-            if chunk.len() >= CHUNK_BYTES {
-                sealed.push(chunk);
-            } else {
-                open.insert(key, chunk);
-            }
+        let Some(events) = events else { return };
+        if open.len() >= OPEN_CHUNKS {
+            ready.extend(oldest(&open).and_then(|key| open.remove(&key)).map(Open::seal));
         }
-        sealed
+        let chunk = Chunk { id: self.ids.next(), tag: key.1.clone(), input, events, created: Instant::now() };
+        let mut fresh = Open { chunk, slip: None };
+        fresh.receipt(0, receipts);
+        if fresh.chunk.len() >= CHUNK_BYTES {
+            ready.push_back(fresh.seal());
+        } else {
+            open.insert(key, fresh);
+        }
     }
 }
 
-fn oldest(open: &HashMap<(usize, Tag), Chunk>) -> Option<(usize, Tag)> {
-    open.iter().min_by_key(|(_, chunk)| chunk.id).map(|(key, _)| key.clone())
+impl Open {
+    /// Adds records; gives them back when their account has no room.
+    fn append(&mut self, events: Events, receipts: &mut Receipts) -> Result<(), Events> {
+        let before = self.chunk.events.records;
+        self.chunk.append(events).map_err(|(_, back)| back)?;
+        self.receipt(before, receipts);
+        Ok(())
+    }
+
+    /// A receipt for the records from `first` on, if somebody wants one.
+    fn receipt(&mut self, first: usize, receipts: &mut Receipts) {
+        if let Some(receipts) = receipts {
+            let slip = self.slip.get_or_insert_default();
+            receipts.push(slip.part(first..self.chunk.events.records));
+        }
+    }
+
+    fn seal(self) -> Sealed {
+        Sealed { chunk: self.chunk, slip: self.slip }
+    }
+}
+
+fn oldest(open: &HashMap<(usize, Tag), Open>) -> Option<(usize, Tag)> {
+    open.iter().min_by_key(|(_, open)| open.chunk.id).map(|(key, _)| key.clone())
 }
 
 #[cfg(test)]
@@ -121,6 +159,11 @@ mod tests {
 
     fn account() -> Account {
         Budget::new(64 << 20, 16384).unwrap().account("http.0", "chunks", Share::COMMON).unwrap()
+    }
+
+    async fn append(store: &Store, tag: &str, events: Events) {
+        store.put(0, Tag::new(tag), events, &mut None);
+        store.hand_over().await.unwrap();
     }
 
     fn events(account: &Account, bytes: usize) -> Events {
@@ -139,11 +182,11 @@ mod tests {
         let store = Store::new(sender, ChunkIds::default());
         let account = account();
         for _ in 0..45 {
-            store.append(0, &Tag::new("a"), events(&account, 100_000)).await.unwrap();
+            append(&store, "a", events(&account, 100_000)).await;
         }
         store.flush().await.unwrap();
         let mut records = Vec::new();
-        while let Ok(chunk) = sealed.try_recv() {
+        while let Ok(Sealed { chunk, .. }) = sealed.try_recv() {
             assert!(chunk.len() <= CHUNK_BYTES);
             records.push(chunk.events.records);
         }
@@ -157,15 +200,15 @@ mod tests {
         let store = Store::new(sender, ChunkIds::default());
         let account = account();
         for number in 0..5 {
-            let tag = Tag::new(&number.to_string());
-            let append = store.append(0, &tag, events(&account, CHUNK_BYTES));
+            let tag = number.to_string();
+            let append = append(&store, &tag, events(&account, CHUNK_BYTES));
             // Polled once, then dropped: as when the connection's task is cut off.
             let _ = tokio::time::timeout(std::time::Duration::ZERO, append).await;
         }
         let mut tags = Vec::new();
         let receive = async {
-            while let Some(chunk) = sealed.recv().await {
-                tags.push(chunk.tag.to_string())
+            while let Some(sealed) = sealed.recv().await {
+                tags.push(sealed.chunk.tag.to_string())
             }
         };
         let flush = async {
@@ -182,9 +225,9 @@ mod tests {
         let store = Store::new(sender, ChunkIds::default());
         let account = account();
         for number in 0..OPEN_CHUNKS + 10 {
-            store.append(0, &Tag::new(&number.to_string()), events(&account, 10)).await.unwrap();
+            append(&store, &number.to_string(), events(&account, 10)).await;
         }
         assert_eq!(store.open.borrow().len(), OPEN_CHUNKS);
-        assert_eq!(sealed.try_recv().unwrap().tag, Tag::new("0"), "the oldest goes first");
+        assert_eq!(sealed.try_recv().unwrap().chunk.tag, Tag::new("0"), "the oldest goes first");
     }
 }

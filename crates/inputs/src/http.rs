@@ -22,7 +22,10 @@
 //! | 401 | with `oauth2.validate`: no valid token |
 //! | 413 | longer than `buffer_max_size`, as sent or decompressed |
 //! | 415 | a content encoding that is not known |
-//! | 503 with Retry-After | no memory left for the records for ten seconds |
+//! | 503 with Retry-After | no memory left for the records for ten seconds, or no room to store them |
+//! | 503 | with `acknowledge delivered`: no output takes the tag |
+//! | 502 | with `acknowledge delivered`: a record was dropped for good; the line says why |
+//! | 504 | with `acknowledge delivered`: not delivered within `acknowledge_timeout`; the records may still be |
 //!
 //! The body is parsed as it arrives, so a request costs its events and one page, whatever its size.
 
@@ -265,7 +268,7 @@ impl Service for Ingest {
         let authorization = head.header("authorization").unwrap_or("");
         // It waits with the request, for as long as the issuer takes to answer.
         let Ok(lease) = self.out.account().try_lease(authorization.len()) else {
-            return Begin::Answer(records::no_room(Refused));
+            return Begin::Answer(records::refused(Refused::NoRoom));
         };
         let authorization = head.header("authorization").map(str::to_owned);
         Begin::Later(Box::pin(async move {

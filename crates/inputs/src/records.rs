@@ -176,18 +176,19 @@ pub(crate) async fn edit(
 ) -> Result<Events, Refused> {
     let mut writer = Writer::new(out.account());
     while events.records > 0 {
-        let extent = Extent::of(&events).map_err(|_| Refused)?;
-        let _lease = out.account().lease(extent.decoded + extent.copied).await.map_err(|_| Refused)?;
+        let extent = Extent::of(&events).map_err(|_| Refused::NoRoom)?;
+        let _lease =
+            out.account().lease(extent.decoded + extent.copied).await.map_err(|_| Refused::NoRoom)?;
         let copied;
         let mut cursor = events.cursor();
-        let bytes = match cursor.clone().whole().map_err(|_| Refused)? {
+        let bytes = match cursor.clone().whole().map_err(|_| Refused::NoRoom)? {
             Some(bytes) => bytes,
             None => {
-                copied = cursor.copy(extent.size).map_err(|_| Refused)?;
+                copied = cursor.copy(extent.size).map_err(|_| Refused::NoRoom)?;
                 &copied
             }
         };
-        let mut record = Record::decode(bytes).map_err(|_| Refused)?;
+        let mut record = Record::decode(bytes).map_err(|_| Refused::NoRoom)?;
         change(&mut record);
         let mut progress = Progress::default();
         while record.encode(&mut writer, &mut progress).is_err() {

@@ -69,19 +69,19 @@ impl Marks {
         let deadline = Instant::now() + PATIENCE;
         let mut parts: Vec<(Tag, Writer)> = Vec::new();
         while events.records > 0 {
-            let extent = Extent::of(&events).map_err(|_| Refused)?;
+            let extent = Extent::of(&events).map_err(|_| Refused::NoRoom)?;
             let lease = timeout_at(deadline, out.account().lease(extent.decoded + extent.copied));
-            let _lease = lease.await.map_err(|_| Refused)?.map_err(|_| Refused)?;
+            let _lease = lease.await.map_err(|_| Refused::NoRoom)?.map_err(|_| Refused::NoRoom)?;
             let copied;
             let mut cursor = events.cursor();
-            let bytes = match cursor.clone().whole().map_err(|_| Refused)? {
+            let bytes = match cursor.clone().whole().map_err(|_| Refused::NoRoom)? {
                 Some(bytes) => bytes,
                 None => {
-                    copied = cursor.copy(extent.size).map_err(|_| Refused)?;
+                    copied = cursor.copy(extent.size).map_err(|_| Refused::NoRoom)?;
                     &copied
                 }
             };
-            let mut record = Record::decode(bytes).map_err(|_| Refused)?;
+            let mut record = Record::decode(bytes).map_err(|_| Refused::NoRoom)?;
             let own = self.tag_of(&record).unwrap_or_else(|| tag.clone());
             let at = parts.iter().rposition(|(tag, _)| *tag == own).unwrap_or_else(|| {
                 // Each holds a page, so there are no more than the budget has.

@@ -123,7 +123,7 @@ impl Records {
 
     async fn page(&mut self) -> Result<(), Answer> {
         let deadline = self.deadline();
-        let page = self.out.page(deadline).await.map_err(no_room)?;
+        let page = self.out.page(deadline).await.map_err(refused)?;
         self.reader.prepay(page);
         Ok(())
     }
@@ -147,7 +147,8 @@ impl Records {
                     }
                     let deadline = self.deadline();
                     let lease = timeout_at(deadline, self.out.account().lease(bytes)).await;
-                    decoder.prepay(lease.map_err(|_| no_room(Refused))?.map_err(|_| too_much(bytes))?);
+                    decoder
+                        .prepay(lease.map_err(|_| refused(Refused::NoRoom))?.map_err(|_| too_much(bytes))?);
                 }
             }
         }
@@ -174,10 +175,10 @@ impl Records {
         let Records { plan, out, reader, .. } = self;
         let events = reader.finish()?;
         match plan.marks {
-            None => out.append(&plan.tag, events).await.map_err(no_room)?,
+            None => out.append(&plan.tag, events).await.map_err(refused)?,
             Some(marks) => {
-                let parts = marks.apply(&out, plan.tag, events).await.map_err(no_room)?;
-                out.append_all(parts).await.map_err(no_room)?;
+                let parts = marks.apply(&out, plan.tag, events).await.map_err(refused)?;
+                out.append_all(parts).await.map_err(refused)?;
             }
         }
         Ok(plan.success)
@@ -188,8 +189,16 @@ fn malformed(error: impl std::fmt::Display) -> Answer {
     Answer::text(400, format!("error: {error}"))
 }
 
-pub(super) fn no_room(_: Refused) -> Answer {
-    Answer::text(503, "error: no memory left for these records; send them again").header("Retry-After", "1")
+pub(super) fn refused(why: Refused) -> Answer {
+    let text = format!("error: {why}");
+    match why {
+        Refused::NoRoom | Refused::Stopping | Refused::NotStored(_) => {
+            Answer::text(503, text).header("Retry-After", "1")
+        }
+        Refused::NoRoute => Answer::text(503, text),
+        Refused::Dropped(_) => Answer::text(502, text),
+        Refused::Late(_) => Answer::text(504, text),
+    }
 }
 
 /// More than the budget could ever have.
