@@ -13,10 +13,6 @@ const COMMON: &[(&str, &[&str])] = &[
 
 /// Options of the service section that are known and have no effect.
 pub const SERVICE: &[&str] = &[
-    "daemon",
-    "parsers_file",
-    "plugins_file",
-    "streams_file",
     "flush.adaptive",
     "flush.adaptive.",
     "sp.convert_from_str_to_num",
@@ -27,7 +23,6 @@ pub const SERVICE: &[&str] = &[
     "storage.",
     "coro_stack_size",
     "multiline_buffer_limit",
-    "hot_reload",
     "hot_reload.",
     "windows.maxstdio",
     "telemetry",

@@ -40,6 +40,6 @@ impl Assembly {
             }
             document.push(section);
         }
-        Loaded { document, problems, warnings }
+        Loaded { variables: variables.into_defined(), document, problems, warnings }
     }
 }

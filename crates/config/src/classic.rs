@@ -20,7 +20,7 @@ use options::{Entry, Pos, Problem, Section, Text, did_you_mean};
 
 use crate::env::Definition;
 use crate::files::{name_of, small};
-use crate::{Format, Load};
+use crate::{Format, Load, PARSERS};
 
 /// The section names of the format, as the user writes them.
 const SECTIONS: &[&str] = &[
@@ -126,14 +126,16 @@ impl Reader<'_> {
         let Some(name) = header(text) else {
             return self.problem(&pos, format!("bad section header {}", options::quoted(text)));
         };
-        let sections = &mut self.load.assembly.sections;
         if !SECTIONS.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-            let hint = did_you_mean(name, SECTIONS.iter().copied())
-                .unwrap_or_else(|| format!("known are {}", SECTIONS.join(", ")));
-            let problem = Problem::new(pos, format!("unknown section [{name}]")).hint(hint);
-            return self.load.assembly.problems.push(problem);
+            return self.unknown_section(name, pos);
         }
         let kind = name.to_ascii_lowercase();
+        if self.load.part.is_none() && PARSERS.contains(&kind.as_str()) {
+            let problem = Problem::new(pos, format!("[{name}] does not belong into the main file"))
+                .hint("move it to a file of its own and name that in [SERVICE]: parsers_file FILE");
+            return self.load.assembly.problems.push(problem);
+        }
+        let sections = &mut self.load.assembly.sections;
         if kind != "node" {
             sections.push(Section::new(kind, pos));
             self.place = Place::Section { index: sections.len() - 1, in_group: false };
@@ -146,6 +148,18 @@ impl Reader<'_> {
                 self.place = Place::Section { index, in_group: true };
             }
             None => self.problem(&pos, "[NODE] without an [UPSTREAM] before it"),
+        }
+    }
+
+    /// Fluent Bit ignores sections of other names; but a slip in one would lose what stands in it.
+    fn unknown_section(&mut self, name: &str, pos: Pos) {
+        let problem = Problem::new(pos, format!("unknown section [{name}]"));
+        match did_you_mean(name, SECTIONS.iter().copied()) {
+            Some(hint) => self.load.assembly.problems.push(problem.hint(hint)),
+            None => {
+                let hint = format!("it has no effect; known are {}", SECTIONS.join(", "));
+                self.load.assembly.warnings.push(problem.hint(hint));
+            }
         }
     }
 

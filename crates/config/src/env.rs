@@ -59,6 +59,11 @@ impl<'a> Variables<'a> {
         Self { env, defined: BTreeMap::new() }
     }
 
+    /// Those that files define.
+    pub fn into_defined(self) -> BTreeMap<String, String> {
+        self.defined
+    }
+
     /// Adds a definition; the last one of a name holds.
     pub fn define(&mut self, definition: &Definition, problems: &mut Problems, warnings: &mut Problems) {
         let Definition { name, value } = definition;

@@ -35,7 +35,8 @@ mod glob;
 pub mod limits;
 mod yaml;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use options::{Pos, Problem, Problems};
 
@@ -49,6 +50,8 @@ use files::Files;
 /// What came of reading a configuration.
 #[derive(Debug)]
 pub struct Loaded {
+    /// What the files define with `@SET` or `env`.
+    pub variables: BTreeMap<String, String>,
     /// The configuration; incomplete when there are problems.
     pub document: Document,
     /// What must be mended before it can be used.
@@ -59,9 +62,41 @@ pub struct Loaded {
 
 /// Loads the file at `path` and all it includes; `env` looks up the variables it does not define.
 pub fn load(path: &Path, env: &dyn Env) -> Loaded {
-    let mut load = Load::default();
+    let mut load = Load { root: folder_of(path), ..Load::default() };
     load.file(path, None, Format::of(path));
     load.assembly.finish(files::name_of(path), env)
+}
+
+/// The sections of a file that `parsers_file` names.
+pub const PARSERS: &[&str] = &["parser", "multiline_parser"];
+
+/// The sections of a file that an output's `upstream` names.
+pub const UPSTREAMS: &[&str] = &["upstream"];
+
+/// Loads a file that another one names at `from`, for its sections of some `kinds`.
+pub fn load_part(path: &Path, from: &Pos, kinds: &'static [&'static str], env: &dyn Env) -> Loaded {
+    let mut load = Load { part: Some(kinds), root: folder_of(path), ..Load::default() };
+    load.file(path, Some(from), Format::of(path));
+    let mut assembly = load.assembly;
+    let (sections, others): (Vec<_>, Vec<_>) =
+        assembly.sections.into_iter().partition(|section| kinds.contains(&section.kind.as_str()));
+    assembly.sections = sections;
+    for other in others {
+        let what = format!("section \"{}\" has no effect in this file", other.kind);
+        assembly.warnings.push(Problem::new(other.pos, what));
+    }
+    assembly.finish(files::name_of(path), env)
+}
+
+/// Where a relative `path` of the configuration file `main` leads: from the working directory if there is such a
+/// file, else from the folder of `main`.
+pub fn resolve(main: &Path, path: &str) -> PathBuf {
+    let here = PathBuf::from(path);
+    if here.is_absolute() || here.exists() { here } else { folder_of(main).join(path) }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).to_owned()
 }
 
 /// Loads `text` as if it stood in a file called `name`, which decides the format and where includes are looked for.
@@ -91,6 +126,10 @@ struct Load {
     assembly: Assembly,
     files: Files,
     lines: usize,
+    /// The sections that are looked for; `None` in a main file, which may have all but parsers.
+    part: Option<&'static [&'static str]>,
+    /// The folder of the main file.
+    root: PathBuf,
 }
 
 impl Load {
@@ -113,18 +152,31 @@ impl Load {
         }
     }
 
-    /// Reads the files that an include in the file `path` names.
+    /// Reads the files that an include in the file `path` names. Fluent Bit looks for a relative name of a classic
+    /// file in the working directory, then beside the main file; here also beside the file that has it.
     fn include(&mut self, path: &Path, pattern: &str, pos: &Pos, format: Format) {
-        let pattern = path.parent().unwrap_or(Path::new("")).join(pattern);
-        if !glob::is_pattern(&pattern) {
-            return self.file(&pattern, Some(pos), format);
-        }
-        let found = match glob::expand(&pattern) {
-            Ok(found) => found,
-            Err(why) => return self.problem(pos, format!("cannot list {}: {why}", pattern.display())),
+        let own = folder_of(path).join(pattern);
+        let candidates = match format {
+            Format::Classic => [PathBuf::from(pattern), self.root.join(pattern), own],
+            Format::Yaml => [own.clone(), self.root.join(pattern), own],
         };
+        let [first, second, last] = &candidates;
+        if !glob::is_pattern(last) {
+            let found = [first, second].into_iter().find(|path| path.exists()).unwrap_or(last);
+            return self.file(found, Some(pos), format);
+        }
+        let mut found = Vec::new();
+        for pattern in &candidates {
+            match glob::expand(pattern) {
+                Ok(files) => found = files,
+                Err(why) => return self.problem(pos, format!("cannot list {}: {why}", pattern.display())),
+            }
+            if !found.is_empty() {
+                break;
+            }
+        }
         if found.is_empty() {
-            return self.problem(pos, format!("no file matches {}", pattern.display()));
+            return self.problem(pos, format!("no file matches {}", last.display()));
         }
         for path in found {
             self.file(&path, Some(pos), format);

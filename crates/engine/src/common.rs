@@ -5,10 +5,10 @@ use std::time::Duration;
 use options::{Options, Period, Size, Value};
 
 /// `[SERVICE]`, `service:`.
-#[derive(Debug, Options)]
+#[derive(Debug, Clone, Options)]
 pub struct Service {
     /// How often open chunks go to the outputs, in seconds.
-    #[option(default = "1")]
+    #[option(default = "1", min = "0.001")]
     pub flush: Period,
     /// How long a stop may take until what is left is given up, in seconds; -1 waits for ever.
     #[option(default = "5")]
@@ -18,6 +18,22 @@ pub struct Service {
     pub log_level: LogLevel,
     /// The file that log lines are appended to, instead of standard error.
     pub log_file: Option<String>,
+    /// Run in the background.
+    #[option(default = "off")]
+    pub daemon: bool,
+    /// A file of parsers; a relative path is looked for in the working directory, then beside the configuration.
+    pub parsers_file: Vec<String>,
+    /// A file of plugins in shared libraries, which are not available here.
+    pub plugins_file: Vec<String>,
+    /// A file of stream processor tasks, which are not available here.
+    pub streams_file: Vec<String>,
+    /// Let SIGHUP and the monitoring API reload the configuration.
+    #[option(default = "off")]
+    pub hot_reload: bool,
+    /// At a reload, wait for outputs that the new configuration does not have until they have delivered all they
+    /// hold; without it, as long as `grace` says.
+    #[option(name = "hot_reload.ensure_thread_safety", default = "on")]
+    pub reload_waits: bool,
     /// The most resident memory the process may have: a size, or `auto` for 80 % of the container's limit, or
     /// 256M without one.
     #[option(default = "auto")]
@@ -64,6 +80,11 @@ pub struct InputCommon {
     pub tag: Option<String>,
     /// The instance's name in logs and metrics.
     pub alias: Option<String>,
+    /// What this instance logs, instead of the service's level.
+    pub log_level: Option<LogLevel>,
+    /// The time within which a message like one before is not logged again, in seconds; 0 logs all.
+    #[option(default = "0")]
+    pub log_suppress_interval: Period,
     /// The most memory that records of this input may hold; 0 for no limit but the process's.
     #[option(default = "0")]
     pub mem_buf_limit: Size,
@@ -98,6 +119,11 @@ pub struct FilterCommon {
     pub pattern: Option<String>,
     /// The instance's name in logs and metrics.
     pub alias: Option<String>,
+    /// What this instance logs, instead of the service's level.
+    pub log_level: Option<LogLevel>,
+    /// The time within which a message like one before is not logged again, in seconds; 0 logs all.
+    #[option(default = "0")]
+    pub log_suppress_interval: Period,
 }
 
 /// The options of every output.
@@ -111,6 +137,11 @@ pub struct OutputCommon {
     pub pattern: Option<String>,
     /// The instance's name in logs and metrics.
     pub alias: Option<String>,
+    /// What this instance logs, instead of the service's level.
+    pub log_level: Option<LogLevel>,
+    /// The time within which a message like one before is not logged again, in seconds; 0 logs all.
+    #[option(default = "0")]
+    pub log_suppress_interval: Period,
     /// How often a batch is retried before it is dropped: a number, no_limits or no_retries. Without it a batch
     /// is retried for as long as memory allows.
     pub retry_limit: Option<RetryLimit>,

@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod emit;
 pub mod lane;
 pub mod limits;
+pub mod logs;
 pub mod metrics;
 pub mod pass;
 pub mod pipeline;

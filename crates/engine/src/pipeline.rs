@@ -36,6 +36,21 @@ pub struct Sections<'a> {
     pub filters: &'a [Section],
     /// In their order.
     pub outputs: &'a [Section],
+    /// Those of the parsers files first. The last one of a name holds.
+    pub parsers: &'a [Section],
+    /// As the parsers.
+    pub multiline_parsers: &'a [Section],
+    /// Groups of servers that outputs may name in `upstream`.
+    pub upstreams: &'a [Upstream],
+}
+
+/// A group of servers: an `upstream` section with its `node` groups.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// What outputs call it: the path of its file as they write it, or its name.
+    pub called: String,
+    /// The section.
+    pub section: Section,
 }
 
 /// The instances of a valid configuration, not running yet.

@@ -1,0 +1,181 @@
+//! Starts the pipeline, and does what signals say until it has stopped.
+
+use std::sync::Arc;
+
+use budget::Budget;
+use engine::lane::{Stopper, runtime};
+use engine::metrics::Metrics;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::LocalSet;
+
+use crate::cli::Options;
+use crate::load::Loaded;
+use crate::{admin, heap, log};
+
+/// Goes into the background, as `daemon` asks for: the process that was started ends, and this one has no
+/// terminal. Relative paths of the configuration then start at `/`, as in Fluent Bit, but for the configuration's.
+///
+/// # Errors
+/// The system's.
+pub fn detach(options: &mut Options) -> Result<(), String> {
+    if let Some(config) = &mut options.config
+        && let Ok(full) = std::fs::canonicalize(&config)
+    {
+        *config = full;
+    }
+    // SAFETY: there is one thread still: no runtime and no lane has been started.
+    match unsafe { libc::fork() } {
+        -1 => return Err(format!("cannot go into the background: {}", std::io::Error::last_os_error())),
+        0 => {}
+        // What this process has buffered, its copy has too.
+        // SAFETY: it ends this process and nothing else.
+        _ => unsafe { libc::_exit(0) },
+    }
+    // SAFETY: plain system calls; the names are constants that end with a zero byte.
+    unsafe {
+        libc::setsid();
+        libc::chdir(c"/".as_ptr());
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        for descriptor in 0..=2 {
+            libc::dup2(null, descriptor);
+        }
+        if null > 2 {
+            libc::close(null);
+        }
+    }
+    Ok(())
+}
+
+/// Runs what was loaded until a signal stops it, or an instance asks for the end. Returns the exit code.
+///
+/// # Errors
+/// One line for each instance that cannot start.
+pub fn run(loaded: Loaded, options: &Options) -> Result<u8, String> {
+    log::start(&loaded.service, &loaded.instances, options)?;
+    let Loaded { service, pipeline, budget, warnings, memory, .. } = loaded;
+    tracing::info!("[weir] version={}, pid={}, {memory}", env!("CARGO_PKG_VERSION"), std::process::id());
+    warnings.iter().for_each(|warning| tracing::warn!("[config] {warning}"));
+    let runtime = runtime().map_err(|error| format!("cannot start: {error}"))?;
+    tracing::info!("[memory] {}", heap::verify()?);
+    LocalSet::new().block_on(&runtime, async {
+        tokio::task::spawn_local(heap::settle());
+        let signals = Signals::listen()?;
+        pipeline.start().map_err(|failed| failed.join("\n"))?;
+        let stopper = Stopper::default();
+        if service.http_server {
+            admin::start(&service, pipeline.metrics(), &budget, stopper.stop())?;
+        }
+        let dump = Dump { metrics: pipeline.metrics(), budget: budget.clone() };
+        tokio::task::spawn_local(signals.obey(stopper.clone(), dump));
+        tokio::task::spawn_local(await_exit(stopper.clone()));
+        let left = pipeline.run(stopper.stop()).await.map_err(|error| format!("cannot run: {error}"))?;
+        if left > 0 {
+            tracing::error!(
+                "[engine] service has stopped ({left} batches were not delivered within the grace)"
+            );
+        } else {
+            tracing::info!("[engine] service has stopped (0 pending tasks)");
+        }
+        Ok(stopper.exit_code())
+    })
+}
+
+/// An input whose source has ended may stop the agent as a signal does.
+async fn await_exit(stopper: Stopper) {
+    stopper.exit_asked().await;
+    stopper.say();
+}
+
+/// The signals that the agent acts on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hang_up: Signal,
+    resume: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("a signal cannot be listened for: {error}"));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+            hang_up: listen(SignalKind::hangup())?,
+            resume: listen(SignalKind::from_raw(libc::SIGCONT))?,
+        })
+    }
+
+    /// SIGTERM, SIGINT and SIGQUIT stop the agent gracefully, a second one at once; SIGCONT prints a dump.
+    async fn obey(mut self, stopper: Stopper, dump: Dump) {
+        let mut stopping = false;
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.quit.recv() => "SIGQUIT",
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("[reload] hot reload is not enabled: nothing is changed");
+                    continue;
+                }
+                _ = self.resume.recv() => {
+                    dump.print();
+                    continue;
+                }
+            };
+            if stopping {
+                tracing::error!("[engine] caught signal ({name}) again: what is not delivered is given up");
+                std::process::exit(1);
+            }
+            tracing::warn!("[engine] caught signal ({name})");
+            stopper.say();
+            stopping = true;
+        }
+    }
+}
+
+/// What SIGCONT prints to standard error.
+struct Dump {
+    metrics: Arc<Metrics>,
+    budget: Budget,
+}
+
+impl Dump {
+    fn print(&self) {
+        let mut text = String::from("[engine] caught signal (SIGCONT)\nWeir dump\n\n===== Input =====\n");
+        let mut line = |text_line: String| {
+            text.push_str(&text_line);
+            text.push('\n');
+        };
+        for input in &self.metrics.inputs {
+            line(input.name.clone());
+            line(format!("├─ records    : {}", input.records.get()));
+            line(format!("└─ bytes      : {}", input.bytes.get()));
+        }
+        line("\n===== Output =====".to_owned());
+        for output in &self.metrics.outputs {
+            line(output.name.clone());
+            line(format!("├─ delivered  : {} records, {} bytes", output.records.get(), output.bytes.get()));
+            line(format!("├─ retries    : {}, {} failed", output.retries.get(), output.retries_failed.get()));
+            line(format!(
+                "└─ dropped    : {} records, {} errors",
+                output.dropped_records.get(),
+                output.errors.get()
+            ));
+        }
+        let stat = self.budget.stat();
+        line("\n===== Memory =====".to_owned());
+        line(format!(
+            "budget {} bytes: {} held, {} set aside, {} free and resident",
+            stat.limit, stat.held, stat.guaranteed, stat.dirty
+        ));
+        for account in self.budget.accounts().iter().filter(|account| account.held > 0) {
+            line(format!(
+                "└─ {} {}: {} bytes (most: {})",
+                account.owner, account.purpose, account.held, account.peak
+            ));
+        }
+        eprintln!("{text}");
+    }
+}
