@@ -12,6 +12,7 @@ pub mod lane;
 pub mod limits;
 pub mod logs;
 pub mod metrics;
+pub mod parsers;
 pub mod pass;
 pub mod pipeline;
 pub mod plugin;

@@ -20,6 +20,7 @@ use crate::limits::{
     SHORTEST_TICK,
 };
 use crate::metrics::{FilterMetrics, InputMetrics, Metrics, OutputMetrics, Own};
+use crate::parsers::Parsers;
 use crate::pass::{Emits, Origin, Pass, Stage};
 use crate::plugin::{Filter, Input, Output, Setup};
 use crate::processors::{Of, Processors, Unit};
@@ -36,7 +37,7 @@ pub struct Sections<'a> {
     pub filters: &'a [Section],
     /// In their order.
     pub outputs: &'a [Section],
-    /// Those of the parsers files first. The last one of a name holds.
+    /// What plugins may ask for by name: those of the parsers files first.
     pub parsers: &'a [Section],
     /// As the parsers.
     pub multiline_parsers: &'a [Section],
@@ -106,13 +107,16 @@ pub struct Unused {
 
 /// Opens every instance and gathers all problems.
 pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budget: &Budget) -> Opened {
+    let (mut problems, mut warnings) = (Problems::new(), Vec::new());
+    let parsers = Arc::new(Parsers::open(sections.parsers, &mut problems, &mut warnings));
     let mut opening = Opening {
         service,
         registry,
         budget,
-        problems: Problems::new(),
+        parsers,
+        problems,
         unused: Vec::new(),
-        warnings: Vec::new(),
+        warnings,
         emitters: Vec::new(),
         inputs: sections.inputs.len(),
     };
@@ -150,6 +154,7 @@ pub(crate) struct Opening<'a> {
     service: &'a Service,
     pub(crate) registry: Registry,
     budget: &'a Budget,
+    parsers: Arc<Parsers>,
     pub(crate) problems: Problems,
     unused: Vec<Unused>,
     warnings: Vec<String>,
@@ -174,6 +179,7 @@ impl Opening<'_> {
             name: alias.unwrap_or(name).to_owned(),
             budget: self.budget.clone(),
             escape_unicode: self.service.escape_unicode,
+            parsers: Arc::clone(&self.parsers),
         }
     }
 

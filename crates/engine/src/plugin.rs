@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use budget::{Account, Budget, Share};
 use event::Window;
+use formats::parser::Parser;
 use options::{Reader, Spec};
 
 use crate::batch::Batch;
 use crate::emit::Emitter;
 use crate::lane::Stop;
 use crate::metrics::Figure;
+use crate::parsers::Parsers;
 
 /// A future that stays on the thread that polls it.
 pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -65,9 +67,21 @@ pub struct Setup {
     pub budget: Budget,
     /// `json.escape_unicode` of the service section.
     pub escape_unicode: bool,
+    /// The parsers of the configuration.
+    pub parsers: Arc<Parsers>,
 }
 
 impl Setup {
+    /// The parser that option `key` names, or a problem of the section.
+    pub fn parser(&self, key: &str, name: &str, reader: &mut Reader<'_>) -> Option<Arc<Parser>> {
+        let parser = self.parsers.find(name);
+        if parser.is_none() {
+            let what = format!("option \"{key}\": there is no parser \"{name}\"");
+            reader.refuse(key, what, Some(self.parsers.hint(name)));
+        }
+        parser
+    }
+
     /// Opens an account of the instance, or reports what does not fit as a problem of its section.
     pub fn account(&self, purpose: &'static str, share: Share, reader: &mut Reader<'_>) -> Option<Account> {
         let account = self.budget.account(&self.name, purpose, share);

@@ -25,7 +25,7 @@ use engine::{Filter, FilterDef, Setup};
 use event::{Accessor, Record, Tag, Window};
 use options::{Choice, Invalid, Kind, Options, Reader, Rules, Value};
 
-use crate::ruby::RubyRegex;
+use formats::ruby::RubyRegex;
 
 /// The registry's entry.
 pub static FILTER: FilterDef = FilterDef {

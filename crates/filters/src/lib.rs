@@ -2,7 +2,6 @@
 
 mod grep;
 mod modify;
-mod ruby;
 
 /// Every filter there is.
 pub static FILTERS: &[&engine::FilterDef] = &[&grep::FILTER, &modify::FILTER];

@@ -48,7 +48,7 @@ use engine::{Filter, FilterDef, Setup};
 use event::{Accessor, Cursor, Entry, Raw, Record, Tag, Token, Window};
 use options::{Invalid, Kind, Options, Reader, Rules, Value, not_a_choice};
 
-use crate::ruby::RubyRegex;
+use formats::ruby::RubyRegex;
 
 /// The registry's entry.
 pub static FILTER: FilterDef =

@@ -102,15 +102,15 @@ fn and_and_or_join_all_rules() {
 
 #[test]
 fn every_problem_is_reported_at_its_place() {
-    let problems = open("grep", "regex log\nexclude a.b x\nregex a (?=x)\nlogical_op XOR\nrgex a b").err();
+    let problems = open("grep", "regex log\nexclude a.b x\nregex a (?~x)\nlogical_op XOR\nrgex a b").err();
     assert_eq!(
         problems.unwrap(),
         "test:1:1: filter: option \"regex\": \"log\" is not a key and a pattern; write the key, one blank and \
          the pattern\n\
          test:2:1: filter: option \"exclude\": \"a.b\" is not a record accessor: it has a dot, which ends the \
          key; for a key within a map write $a['b']\n\
-         test:3:1: filter: option \"regex\": \"(?=x)\" is not a regular expression: look-ahead and look-behind \
-         are not supported; use several rules, or an exclude rule for what must not follow\n\
+         test:3:1: filter: option \"regex\": \"(?~x)\" is not a regular expression: absence operators are not \
+         supported\n\
          test:4:1: filter: option \"logical_op\": \"XOR\" is not one of legacy, AND, OR; did you mean \"OR\"?\n\
          test:5:1: filter: unknown option \"rgex\"; did you mean \"regex\"?"
     );

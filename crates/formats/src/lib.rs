@@ -5,6 +5,8 @@
 //! * [`form::Transcoder`] turns a form into a record as it arrives.
 //! * [`inflate::Decoder`] decompresses bodies as they arrive.
 //! * [`gzip::Encoder`] compresses into leased pages.
+//! * [`parser::Parser`] turns a line of text into the entries of a record.
+//! * [`ruby::RubyRegex`] is a regular expression in Ruby's syntax.
 //! * [`stdout::RecordLine`] writes records as Fluent Bit's stdout prints them.
 //!
 //! Everything here can stop at any byte and go on later: when the input is used up, when the output has no
@@ -16,6 +18,8 @@ pub mod form;
 pub mod gzip;
 pub mod inflate;
 pub mod json;
+pub mod parser;
+pub mod ruby;
 pub mod stdout;
 
 pub use block::Block;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fmt;
+use std::sync::Arc;
 
 use budget::Budget;
 use engine::{Filter, Setup};
@@ -24,7 +25,7 @@ pub fn open(name: &str, options: &str) -> Result<Box<dyn Filter>, String> {
     }
     let budget = Budget::new(4 << 20, 4096).unwrap();
     let mut reader = Reader::new(&section);
-    let setup = Setup { name: name.to_owned(), budget, escape_unicode: true };
+    let setup = Setup { name: name.to_owned(), budget, escape_unicode: true, parsers: Arc::default() };
     let filter = (def.open)(&mut reader, &setup);
     let problems = reader.finish(&[]).problems;
     match filter {

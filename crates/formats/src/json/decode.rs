@@ -1,7 +1,7 @@
 //! JSON text to records, in one pass, resumable at any byte.
 
-use budget::{Account, Lease};
-use event::{EventTime, Events, Writer};
+use budget::{Account, Full, Lease};
+use event::{EventTime, Events, Sink, Writer};
 
 use super::error::{Error, Reason, Stop};
 use super::number::{self, Scanned};
@@ -30,8 +30,8 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 ///
 /// Between two calls it holds about 200 bytes, 16 bytes for each open level, and the first bytes of a token
 /// that the last slice ended in (at most [1024](Reason::NumberTooLong)); the records are in leased pages.
-pub struct Transcoder {
-    writer: Writer,
+pub struct Transcoder<S = Writer> {
+    writer: S,
     time: EventTime,
     offset: u64,
     /// A bit for each open level, the innermost lowest: set for an object.
@@ -49,6 +49,8 @@ pub struct Transcoder {
     left: Option<usize>,
     /// Bytes of the text up to the end of the last record.
     complete: u64,
+    /// Control characters within strings and surrogates without a partner are taken: see [`line`].
+    lenient: bool,
 }
 
 /// What [`Transcoder::feed`] needs next.
@@ -99,20 +101,7 @@ enum State {
 impl Transcoder {
     /// A transcoder whose records are charged to `account` and carry `time`.
     pub fn new(account: &Account, time: EventTime) -> Transcoder {
-        Transcoder {
-            writer: Writer::new(account),
-            time,
-            offset: 0,
-            objects: 0,
-            depth: 0,
-            array: false,
-            state: State::Start,
-            held: Vec::new(),
-            stream: None,
-            wrapped: false,
-            left: None,
-            complete: 0,
-        }
+        Transcoder::into_sink(Writer::new(account), time)
     }
 
     /// A transcoder for values that come one after the other without an end: see
@@ -142,6 +131,46 @@ impl Transcoder {
         self.writer.finish()
     }
 
+    /// Hands in a lease of a page, after [`Step::Full`]: the next page is paid with it.
+    pub fn prepay(&mut self, lease: Lease) {
+        self.writer.prepay(lease);
+    }
+
+    /// Ends the body and gives its records.
+    ///
+    /// # Errors
+    /// The body is empty, or ends too early.
+    pub fn finish(self) -> Result<Events, Error> {
+        match self.state {
+            State::Closed => Ok(self.writer.finish()),
+            State::AfterRecord if !self.array => Ok(self.writer.finish()),
+            State::Start | State::Open if self.held.is_empty() => Err(self.error(Reason::Empty)),
+            // A number that was cut is looked at when it is complete, which this one will never be.
+            State::InNumber if let Err(reason) = number::scan(&self.held) => Err(self.error(reason)),
+            _ => Err(self.error(Reason::Truncated)),
+        }
+    }
+}
+
+impl<S: Sink> Transcoder<S> {
+    fn into_sink(writer: S, time: EventTime) -> Transcoder<S> {
+        Transcoder {
+            writer,
+            time,
+            offset: 0,
+            objects: 0,
+            depth: 0,
+            array: false,
+            state: State::Start,
+            held: Vec::new(),
+            stream: None,
+            wrapped: false,
+            left: None,
+            complete: 0,
+            lenient: false,
+        }
+    }
+
     /// Bytes of the body consumed.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -166,26 +195,6 @@ impl Transcoder {
         }
     }
 
-    /// Hands in a lease of a page, after [`Step::Full`]: the next page is paid with it.
-    pub fn prepay(&mut self, lease: Lease) {
-        self.writer.prepay(lease);
-    }
-
-    /// Ends the body and gives its records.
-    ///
-    /// # Errors
-    /// The body is empty, or ends too early.
-    pub fn finish(self) -> Result<Events, Error> {
-        match self.state {
-            State::Closed => Ok(self.writer.finish()),
-            State::AfterRecord if !self.array => Ok(self.writer.finish()),
-            State::Start | State::Open if self.held.is_empty() => Err(self.error(Reason::Empty)),
-            // A number that was cut is looked at when it is complete, which this one will never be.
-            State::InNumber if let Err(reason) = number::scan(&self.held) => Err(self.error(reason)),
-            _ => Err(self.error(Reason::Truncated)),
-        }
-    }
-
     /// The offset is that of the byte that cannot stand where it does, or of the start of a number, word,
     /// escape or character that is wrong: the same wherever the slices ended.
     fn error(&self, reason: Reason) -> Error {
@@ -194,17 +203,22 @@ impl Transcoder {
 
     fn run(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
         while !input.is_empty() {
-            match self.state {
-                State::Start => self.byte_order_mark(input)?,
-                State::InKey => self.text(input, State::Colon)?,
-                State::InText => self.text(input, State::AfterValue)?,
-                State::InNumber => self.rest_of_number(input)?,
-                State::InWord => self.rest_of_word(input)?,
-                State::FirstKey | State::Key => self.members(input)?,
-                _ => self.token(input)?,
-            }
+            self.step(input)?;
         }
         Ok(())
+    }
+
+    #[inline(always)]
+    fn step(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        match self.state {
+            State::Start => self.byte_order_mark(input),
+            State::InKey => self.text(input, State::Colon),
+            State::InText => self.text(input, State::AfterValue),
+            State::InNumber => self.rest_of_number(input),
+            State::InWord => self.rest_of_word(input),
+            State::FirstKey | State::Key => self.members(input),
+            _ => self.token(input),
+        }
     }
 
     fn byte_order_mark(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
@@ -481,6 +495,10 @@ impl Transcoder {
                 }
                 Some(b'\\') if self.escapes(input)? => {}
                 Some(b'\\' | 0x80..) => self.unit(input)?,
+                Some(0..0x20) if self.lenient => {
+                    self.writer.piece(&mut &input[..1])?;
+                    advance(input, 1);
+                }
                 Some(0..0x20) => return Err(Reason::Control.into()),
                 // The window ended.
                 Some(_) => {}
@@ -524,6 +542,11 @@ impl Transcoder {
             Unit::More => {
                 self.held.extend_from_slice(input);
                 *input = &[];
+            }
+            // Half of a character, `\uXXXX`: what it was meant for nobody knows.
+            Unit::Bad(Reason::Surrogate) if self.lenient => {
+                self.character(char::REPLACEMENT_CHARACTER)?;
+                advance(input, 6);
             }
             Unit::Bad(reason) => return Err(reason.into()),
         }
@@ -640,6 +663,32 @@ impl Transcoder {
         self.state = state;
         Ok(())
     }
+}
+
+/// Reads the one object that a line begins with and writes it into `sink` as a record. Answers what stands
+/// behind it, or `None` when the line is no object.
+///
+/// A line was written by a program that may not know JSON well, so more is taken than in a body: control
+/// characters within strings as they are, and U+FFFD for an escaped surrogate without its partner.
+///
+/// # Errors
+/// [`Full`] when the sink has no room.
+pub(crate) fn line<'a>(mut text: &'a [u8], sink: impl Sink) -> Result<Option<&'a [u8]>, Full> {
+    let mut transcoder = Transcoder::into_sink(sink, EventTime::default());
+    (transcoder.lenient, transcoder.state) = (true, State::Open);
+    text = scan::skip_blank(text);
+    if text.first() != Some(&b'{') {
+        return Ok(None);
+    }
+    while !text.is_empty() {
+        match transcoder.step(&mut text) {
+            Ok(()) if transcoder.state == State::AfterRecord => return Ok(Some(text)),
+            Ok(()) => {}
+            Err(Stop::Bad(_)) => return Ok(None),
+            Err(Stop::Full) => return Err(Full),
+        }
+    }
+    Ok(None)
 }
 
 #[inline(always)]

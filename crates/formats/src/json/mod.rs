@@ -11,6 +11,8 @@ mod string;
 mod text;
 
 pub use date::{DateFormat, iso_millis};
+pub(crate) use decode::line;
 pub use decode::{Step, Transcoder};
 pub use error::{Error, Reason};
+pub(crate) use number::{signed, unsigned};
 pub use print::{Printer, Progress, Style};

@@ -64,7 +64,7 @@ pub(super) fn in_numbers(byte: u8) -> bool {
 }
 
 /// A number as msgpack: the bytes and how many of them count.
-pub(super) type Packed = ([u8; 9], usize);
+pub(crate) type Packed = ([u8; 9], usize);
 
 /// Reads a number that [`scan`] found whole. Integers that fit 64 bits stay integers (`-0` is 0), all others
 /// become doubles.
@@ -134,7 +134,7 @@ fn digits(bytes: &[u8], mut at: usize, mut value: i64) -> Option<(i64, usize)> {
 
 /// The shortest form of an unsigned integer.
 #[inline]
-pub(super) fn unsigned(value: u64) -> Packed {
+pub(crate) fn unsigned(value: u64) -> Packed {
     match value {
         0..=0x7f => packed([value as u8]),
         0x80..=0xff => packed([0xcc, value as u8]),
@@ -146,7 +146,7 @@ pub(super) fn unsigned(value: u64) -> Packed {
 
 /// The shortest form of an integer.
 #[inline]
-pub(super) fn signed(value: i64) -> Packed {
+pub(crate) fn signed(value: i64) -> Packed {
     match value {
         0.. => unsigned(value as u64),
         -0x20..0 => packed([value as u8]),

@@ -11,12 +11,16 @@
 //! | `[[:alpha:]]` | all of Unicode |
 //! | `(?i)` | reaches to the end of the group, over `\|` too |
 //! | `{` without a count behind | itself |
+//! | `(...)` beside `(?<name>...)` | does not capture |
 //!
-//! Look-around, back-references, atomic groups, possessive repetition and calls of groups need a search that
-//! can take exponential time. They are refused.
+//! Look-around, back-references, atomic groups and possessive repetition need a search that goes back. Patterns
+//! with these are left to the `fancy-regex` crate; one that has not come to an end after [`BACKTRACKS`] steps
+//! does not match. Calls of groups, conditions and absence operators are refused.
+
+use std::sync::{Arc, OnceLock};
 
 use options::{Invalid, Kind, Value, quoted};
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 
 /// The most bytes of a compiled pattern. The default of the crate would let a few counted repetitions take
 /// 10 MB each.
@@ -26,16 +30,130 @@ const PROGRAM_BYTES: usize = 1 << 20;
 /// when more are needed.
 const STATES_BYTES: usize = 256 << 10;
 
+/// The most steps of a search that goes back.
+pub const BACKTRACKS: usize = 1_000_000;
+
 /// A compiled pattern. A clone shares the program, not the memory of the searches, so that lanes do not wait
 /// for each other.
 #[derive(Debug, Clone)]
-pub struct RubyRegex(Regex);
+pub struct RubyRegex {
+    engine: Engine,
+    /// Named groups: name and number, those of one name together, else in the order of the pattern.
+    names: Arc<[(String, usize)]>,
+}
+
+#[derive(Debug, Clone)]
+enum Engine {
+    Linear(Linear),
+    Backtracking(fancy_regex::Regex),
+}
+
+/// A pattern twice. Over bytes it is smaller and faster and gives the same for ASCII; and it takes a text that
+/// is no UTF-8 byte by byte, as Onigmo does.
+#[derive(Debug, Clone)]
+struct Linear {
+    unicode: Regex,
+    pattern: Arc<str>,
+    flags: Flags,
+    /// Built when somebody asks for groups; `None` if the pattern means characters beyond ASCII.
+    bytes: OnceLock<Option<Regex>>,
+}
+
+/// What the groups of a pattern matched.
+pub struct Captures<'t> {
+    text: &'t [u8],
+    spans: Spans,
+}
+
+enum Spans {
+    Locations(CaptureLocations),
+    List(Vec<Option<(usize, usize)>>),
+}
+
+impl<'t> Captures<'t> {
+    /// What this group matched; group 0 is the whole pattern.
+    pub fn get(&self, group: usize) -> Option<&'t [u8]> {
+        let (start, end) = match &self.spans {
+            Spans::Locations(locations) => locations.get(group)?,
+            Spans::List(spans) => (*spans.get(group)?)?,
+        };
+        self.text.get(start..end)
+    }
+
+    /// The number of groups, the whole pattern counted.
+    pub fn count(&self) -> usize {
+        match &self.spans {
+            Spans::Locations(locations) => locations.len(),
+            Spans::List(spans) => spans.len(),
+        }
+    }
+}
 
 impl RubyRegex {
     /// Whether the pattern matches anywhere in the text.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        self.0.is_match(text)
+        match &self.engine {
+            Engine::Linear(linear) => linear.unicode.is_match(text),
+            Engine::Backtracking(regex) => regex.is_match(text).unwrap_or(false),
+        }
     }
+
+    /// What the groups match where the pattern first matches.
+    pub fn captures<'t>(&self, text: &'t [u8]) -> Option<Captures<'t>> {
+        match &self.engine {
+            Engine::Linear(linear) => {
+                let regex = linear.of(text);
+                let mut locations = regex.capture_locations();
+                regex.captures_read(&mut locations, text)?;
+                Some(Captures { text, spans: Spans::Locations(locations) })
+            }
+            Engine::Backtracking(regex) => {
+                let captures = regex.captures(text).ok()??;
+                let spans = captures.iter().map(|group| group.map(|group| (group.start(), group.end())));
+                let spans = Spans::List(spans.collect());
+                Some(Captures { text, spans })
+            }
+        }
+    }
+
+    /// The named groups and their numbers.
+    pub fn names(&self) -> &[(String, usize)] {
+        &self.names
+    }
+}
+
+impl Linear {
+    fn of(&self, text: &[u8]) -> &Regex {
+        let bytes = self.bytes.get_or_init(|| build(&self.pattern, self.flags, false).ok());
+        match bytes {
+            Some(bytes) if text.is_ascii() || std::str::from_utf8(text).is_err() => bytes,
+            _ => &self.unicode,
+        }
+    }
+}
+
+fn build(pattern: &str, flags: Flags, unicode: bool) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern)
+        .unicode(unicode)
+        .multi_line(true)
+        .case_insensitive(flags.ignore_case)
+        .dot_matches_new_line(flags.dot_all)
+        .ignore_whitespace(flags.extended)
+        .size_limit(PROGRAM_BYTES)
+        .dfa_size_limit(STATES_BYTES)
+        .build()
+}
+
+fn build_backtracking(pattern: &str, flags: Flags) -> Result<fancy_regex::Regex, fancy_regex::Error> {
+    fancy_regex::RegexBuilder::new(pattern)
+        .multi_line(true)
+        .case_insensitive(flags.ignore_case)
+        .dot_matches_new_line(flags.dot_all)
+        .ignore_whitespace(flags.extended)
+        .delegate_size_limit(PROGRAM_BYTES)
+        .delegate_dfa_size_limit(STATES_BYTES)
+        .backtrack_limit(BACKTRACKS)
+        .build()
 }
 
 impl Value for RubyRegex {
@@ -47,16 +165,14 @@ impl Value for RubyRegex {
         let translated = Translator::new(pattern, flags.extended).run().map_err(|refused| {
             refused.hint.map_or(wrong(refused.what), |hint| wrong(refused.what).hint(hint))
         })?;
-        RegexBuilder::new(&translated)
-            .multi_line(true)
-            .case_insensitive(flags.ignore_case)
-            .dot_matches_new_line(flags.dot_all)
-            .ignore_whitespace(flags.extended)
-            .size_limit(PROGRAM_BYTES)
-            .dfa_size_limit(STATES_BYTES)
-            .build()
-            .map(RubyRegex)
-            .map_err(|error| match error {
+        let Translated { pattern, names, backtracks } = translated;
+        let engine = if backtracks {
+            let regex = build_backtracking(&pattern, flags);
+            Engine::Backtracking(
+                regex.map_err(|error| wrong(error.to_string().lines().last().unwrap_or("")))?,
+            )
+        } else {
+            let unicode = build(&pattern, flags, true).map_err(|error| match error {
                 regex::Error::CompiledTooBig(_) => {
                     Invalid::new(format!("{} takes more than {PROGRAM_BYTES} bytes", quoted(text)))
                         .hint("use smaller counts in {}")
@@ -67,7 +183,10 @@ impl Value for RubyRegex {
                     let reason = message.lines().last().unwrap_or_default();
                     wrong(reason.trim_start_matches("error: "))
                 }
-            })
+            })?;
+            Engine::Linear(Linear { unicode, pattern: pattern.into(), flags, bytes: OnceLock::new() })
+        };
+        Ok(RubyRegex { engine, names: names.into() })
     }
 }
 
@@ -111,10 +230,23 @@ struct Group {
     extended: bool,
 }
 
+/// A pattern in the syntax of the crates.
+struct Translated {
+    pattern: String,
+    names: Vec<(String, usize)>,
+    /// Only a search that goes back can find it.
+    backtracks: bool,
+}
+
 struct Translator<'p> {
     rest: &'p str,
     out: String,
     groups: Vec<Group>,
+    /// The pattern has named groups, so those without a name do not capture.
+    named: bool,
+    names: Vec<(String, usize)>,
+    captures: usize,
+    backtracks: bool,
     /// Classes that are open, one in the other.
     classes: usize,
     /// Blanks do not count and `#` begins a comment.
@@ -130,10 +262,26 @@ impl<'p> Translator<'p> {
         let whole = Group { inner: 0, extended };
         let out = String::with_capacity(pattern.len() + 16);
         let groups = vec![whole];
-        Translator { rest: pattern, out, groups, classes: 0, extended, hyphen: None, repeated: false }
+        let named = pattern
+            .match_indices("(?<")
+            .any(|(at, open)| !pattern[at + open.len()..].starts_with(['=', '!']))
+            || pattern.contains("(?'");
+        Translator {
+            rest: pattern,
+            out,
+            groups,
+            named,
+            names: Vec::new(),
+            captures: 0,
+            backtracks: false,
+            classes: 0,
+            extended,
+            hyphen: None,
+            repeated: false,
+        }
     }
 
-    fn run(mut self) -> Result<String, Refused> {
+    fn run(mut self) -> Result<Translated, Refused> {
         while let Some(next) = self.take() {
             let repeated = std::mem::take(&mut self.repeated);
             match next {
@@ -145,7 +293,8 @@ impl<'p> Translator<'p> {
                 '{' => self.count(),
                 ']' | '}' => self.literal(next),
                 '+' if repeated => {
-                    return refuse("possessive repetition is not supported", "leave out the second \"+\"");
+                    self.backtracks = true;
+                    self.out.push('+');
                 }
                 '?' | '*' | '+' => {
                     // A `?` behind a repetition makes it lazy and ends it.
@@ -158,7 +307,7 @@ impl<'p> Translator<'p> {
         }
         let open = self.groups.first().map_or(0, |whole| whole.inner);
         self.out.extend(std::iter::repeat_n(')', open));
-        Ok(self.out)
+        Ok(Translated { pattern: self.out, names: self.names, backtracks: self.backtracks })
     }
 
     fn take(&mut self) -> Option<char> {
@@ -257,7 +406,8 @@ impl<'p> Translator<'p> {
 
     fn open_group(&mut self) -> Result<(), Refused> {
         if !self.accept("?") {
-            self.enter("(");
+            self.captures += usize::from(!self.named);
+            self.enter(if self.named { "(?:" } else { "(" });
             return Ok(());
         }
         match self.take() {
@@ -265,23 +415,36 @@ impl<'p> Translator<'p> {
                 self.rest = self.rest.split_once(')').map_or("", |(_, behind)| behind);
             }
             Some(':') => self.enter("(?:"),
-            Some('=' | '!') => return look_around(),
-            Some('<') if self.rest.starts_with(['=', '!']) => return look_around(),
-            // Nothing here asks for what a group matched, so a name may even be used twice.
-            Some(open @ ('<' | '\'')) => {
-                let close = if open == '<' { '>' } else { '\'' };
-                let Some((_, behind)) = self.rest.split_once(close) else {
-                    return refuse("the name of a group does not end", None);
-                };
-                self.rest = behind;
-                self.enter("(?:");
-            }
-            Some('>') => return refuse("atomic groups are not supported", "write (?: instead of (?>"),
+            Some('=') => self.look_around("(?="),
+            Some('!') => self.look_around("(?!"),
+            Some('>') => self.look_around("(?>"),
+            Some('<') if self.accept("=") => self.look_around("(?<="),
+            Some('<') if self.accept("!") => self.look_around("(?<!"),
+            Some(open @ ('<' | '\'')) => return self.named_group(if open == '<' { '>' } else { '\'' }),
             Some('~') => return refuse("absence operators are not supported", None),
             Some('(') => return refuse("conditions on groups are not supported", None),
             Some(first) => return self.options(first),
             None => return refuse("a group is not closed", None),
         }
+        Ok(())
+    }
+
+    fn look_around(&mut self, open: &str) {
+        self.backtracks = true;
+        self.enter(open);
+    }
+
+    fn named_group(&mut self, close: char) -> Result<(), Refused> {
+        let Some((name, behind)) = self.rest.split_once(close) else {
+            return refuse("the name of a group does not end", None);
+        };
+        self.rest = behind;
+        self.captures += 1;
+        // A name may be used twice.
+        let last = self.names.iter().rposition(|(known, _)| known == name);
+        let at = last.map_or(self.names.len(), |last| last + 1);
+        self.names.insert(at, (name.to_owned(), self.captures));
+        self.enter("(");
         Ok(())
     }
 
@@ -357,9 +520,8 @@ impl<'p> Translator<'p> {
             'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'u' => self.out.extend(['\\', c]),
             'x' => self.hexadecimal(),
             '0' => self.number(8, 2, 0),
-            '1'..='9' | 'k' => {
-                return refuse("back-references are not supported", "write what the group matches once more");
-            }
+            '1'..='9' if self.classes == 0 => return self.back_reference(c),
+            'k' if self.classes == 0 => return self.named_back_reference(),
             'A' | 'b' | 'B' | 'z' if self.classes == 0 => self.out.extend(['\\', c]),
             'Z' if self.classes == 0 => self.out.push_str(r"(?:\n?\z)"),
             'R' if self.classes == 0 => self.out.push_str(r"(?:\r\n|[\n-\r\x{85}\x{2028}\x{2029}])"),
@@ -369,6 +531,39 @@ impl<'p> Translator<'p> {
             _ => self.literal(c),
         }
         Ok(())
+    }
+
+    /// `\1`: what a group matched, once more.
+    fn back_reference(&mut self, first: char) -> Result<(), Refused> {
+        let more = self.rest.chars().take_while(char::is_ascii_digit).count().min(2);
+        let number = format!("{first}{}", &self.rest[..more]);
+        self.rest = &self.rest[more..];
+        if self.named {
+            return refuse("groups that have names have no numbers", "write \\k<name>");
+        }
+        self.refer_to(&number);
+        Ok(())
+    }
+
+    /// `\k<name>`, or a number in place of the name.
+    fn named_back_reference(&mut self) -> Result<(), Refused> {
+        let close = if self.accept("<") { '>' } else { '\'' };
+        let Some((name, behind)) = self.rest.trim_start_matches('\'').split_once(close) else {
+            return refuse("the name of a group does not end", None);
+        };
+        self.rest = behind;
+        let known = self.names.iter().rev().find(|(known, _)| known == name).map(|(_, number)| *number);
+        let Some(number) = known.or_else(|| name.parse().ok()) else {
+            return refuse("\\k names a group that is not there yet", None);
+        };
+        self.refer_to(&number.to_string());
+        Ok(())
+    }
+
+    fn refer_to(&mut self, number: &str) {
+        self.backtracks = true;
+        // A digit that follows must not be read as a part of the number.
+        self.out.push_str(&format!("(?:\\{number})"));
     }
 
     /// Behind `\x`: one byte, which stands for itself outside classes, or a code point in braces.
@@ -410,13 +605,6 @@ impl<'p> Translator<'p> {
         };
         self.class(&class);
     }
-}
-
-fn look_around<T>() -> Result<T, Refused> {
-    refuse(
-        "look-ahead and look-behind are not supported",
-        "use several rules, or an exclude rule for what must not follow",
-    )
 }
 
 /// `:alpha:]` at the start of `text`, as a class, and what follows.
@@ -521,12 +709,6 @@ mod tests {
     #[test]
     fn what_cannot_be_said_is_refused_with_the_reason() {
         for (pattern, what) in [
-            ("a(?=b)", "look-ahead and look-behind are not supported"),
-            ("(?<!b)a", "look-ahead and look-behind are not supported"),
-            (r"(a)\1", "back-references are not supported"),
-            (r"(?<n>a)\k<n>", "back-references are not supported"),
-            ("(?>a)b", "atomic groups are not supported"),
-            ("a++b", "possessive repetition is not supported"),
             ("a[--z]", "\"--\" within [] can be read in two ways"),
             ("a(", "unclosed group"),
             ("a)", "unopened group"),

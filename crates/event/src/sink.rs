@@ -1,0 +1,92 @@
+//! Where a reader of some format puts the values of a record.
+
+use budget::Full;
+
+use crate::{EventTime, Writer};
+
+/// Takes records value by value. What each call means is said at [`Writer`], which is one.
+///
+/// Every operation either happens or answers [`Full`] and can then be called again.
+#[expect(missing_docs, reason = "each method is that of Writer")]
+pub trait Sink {
+    fn begin_record(&mut self, time: EventTime) -> Result<(), Full>;
+    fn empty_record(&mut self, time: EventTime) -> Result<(), Full>;
+    fn end_record(&mut self);
+    fn begin_map(&mut self) -> Result<(), Full>;
+    fn begin_array(&mut self) -> Result<(), Full>;
+    fn entry(&mut self) -> Result<(), Full>;
+    fn end(&mut self);
+    fn str(&mut self, bytes: &[u8]) -> Result<(), Full>;
+    fn begin_str(&mut self) -> Result<(), Full>;
+    fn piece(&mut self, bytes: &mut &[u8]) -> Result<(), Full>;
+    fn end_str(&mut self);
+    fn raw(&mut self, bytes: &[u8]) -> Result<(), Full>;
+    fn reserve(&mut self, bytes: usize) -> Result<(), Full>;
+    /// Bytes that can be written without [`Full`].
+    fn room(&self) -> usize;
+}
+
+impl Sink for Writer {
+    fn begin_record(&mut self, time: EventTime) -> Result<(), Full> {
+        Writer::begin_record(self, time)
+    }
+
+    fn empty_record(&mut self, time: EventTime) -> Result<(), Full> {
+        Writer::empty_record(self, time)
+    }
+
+    fn end_record(&mut self) {
+        Writer::end_record(self);
+    }
+
+    #[inline]
+    fn begin_map(&mut self) -> Result<(), Full> {
+        Writer::begin_map(self)
+    }
+
+    #[inline]
+    fn begin_array(&mut self) -> Result<(), Full> {
+        Writer::begin_array(self)
+    }
+
+    #[inline]
+    fn entry(&mut self) -> Result<(), Full> {
+        Writer::entry(self)
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        Writer::end(self);
+    }
+
+    #[inline]
+    fn str(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        Writer::str(self, bytes)
+    }
+
+    fn begin_str(&mut self) -> Result<(), Full> {
+        Writer::begin_str(self)
+    }
+
+    fn piece(&mut self, bytes: &mut &[u8]) -> Result<(), Full> {
+        Writer::piece(self, bytes)
+    }
+
+    fn end_str(&mut self) {
+        Writer::end_str(self);
+    }
+
+    #[inline]
+    fn raw(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        Writer::raw(self, bytes)
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), Full> {
+        Writer::reserve(self, bytes)
+    }
+
+    #[inline]
+    fn room(&self) -> usize {
+        Writer::room(self)
+    }
+}
