@@ -12,6 +12,11 @@ pub struct Parsers {
 }
 
 impl Parsers {
+    /// These parsers.
+    pub fn of(parsers: Vec<Parser>) -> Parsers {
+        Parsers { parsers: parsers.into_iter().map(Arc::new).collect() }
+    }
+
     /// The parser of this name.
     pub fn find(&self, name: &str) -> Option<Arc<Parser>> {
         self.parsers.iter().find(|parser| parser.name() == name).map(Arc::clone)

@@ -20,6 +20,8 @@ pub enum Raw<'a> {
     Page(&'a [u8]),
     /// Bytes that a filter made. Shared, because a rule writes the same value into many records.
     Made(Arc<[u8]>),
+    /// A part of bytes that a filter made: from where, and to where.
+    Part(Arc<[u8]>, u32, u32),
 }
 
 impl Raw<'_> {
@@ -35,6 +37,7 @@ impl Raw<'_> {
         match self {
             Raw::Page(bytes) => bytes,
             Raw::Made(bytes) => bytes,
+            Raw::Part(bytes, from, to) => bytes.get(*from as usize..*to as usize).unwrap_or(&[]),
         }
     }
 
@@ -67,6 +70,8 @@ pub struct Record<'a> {
     metadata: Raw<'a>,
     /// The map of the body, as it came.
     map: &'a [u8],
+    /// The map of the body that a filter put in place of it, until an entry is changed.
+    made: Option<Arc<[u8]>>,
     body: OnceCell<Vec<Entry<'a>>>,
     /// The whole record as it came, until it is changed.
     source: Option<&'a [u8]>,
@@ -102,6 +107,7 @@ impl<'a> Record<'a> {
             time,
             metadata: Raw::Page(metadata),
             map,
+            made: None,
             body: OnceCell::new(),
             source: with_metadata.then_some(bytes),
         })
@@ -109,7 +115,15 @@ impl<'a> Record<'a> {
 
     /// A new record.
     pub fn new(time: EventTime, metadata: Raw<'a>, body: Vec<Entry<'a>>) -> Record<'a> {
-        Record { time, metadata, map: EMPTY_MAP, body: OnceCell::from(body), source: None }
+        Record { time, metadata, map: EMPTY_MAP, made: None, body: OnceCell::from(body), source: None }
+    }
+
+    /// Puts a map in the place of the body. It must be one whole msgpack map.
+    pub fn set_map(&mut self, map: Arc<[u8]>) {
+        debug_assert!(matches!(Cursor::of(&map).token(), Ok(Token::Map(_))), "a body is a map");
+        self.made = Some(map);
+        self.body = OnceCell::new();
+        self.source = None;
     }
 
     /// When it happened.
@@ -136,7 +150,10 @@ impl<'a> Record<'a> {
 
     /// The entries of the body.
     pub fn body(&self) -> &[Entry<'a>] {
-        self.body.get_or_init(|| entries(self.map))
+        self.body.get_or_init(|| match &self.made {
+            Some(map) => shared_entries(map),
+            None => entries(self.map),
+        })
     }
 
     /// The entries of the body, to be changed. To look at them use [`Record::body`]: after this call the record
@@ -144,6 +161,7 @@ impl<'a> Record<'a> {
     pub fn body_mut(&mut self) -> &mut Vec<Entry<'a>> {
         self.source = None;
         self.body();
+        self.made = None;
         match self.body.get_mut() {
             Some(body) => body,
             None => unreachable!("it was made a moment ago"),
@@ -152,7 +170,7 @@ impl<'a> Record<'a> {
 
     /// The map of the body as it came, if the entries were not taken apart or made.
     pub(crate) fn untouched_map(&self) -> Option<&'a [u8]> {
-        self.body.get().is_none().then_some(self.map)
+        (self.body.get().is_none() && self.made.is_none()).then_some(self.map)
     }
 
     /// The record as it came, if nothing of it was changed.
@@ -167,6 +185,14 @@ impl<'a> Record<'a> {
     pub fn encode(&self, writer: &mut Writer, progress: &mut Progress) -> Result<(), budget::Full> {
         if let Some(source) = self.source {
             return writer.whole_record(source, progress);
+        }
+        if let Some(map) = &self.made {
+            let part = |index: usize| match index {
+                0 => Some(self.metadata.bytes()),
+                1 => Some(&map[..]),
+                _ => None,
+            };
+            return writer.record(self.time, part, progress);
         }
         let entries = self.body();
         let (header, size) = map_header(entries.len());
@@ -205,6 +231,25 @@ fn entries(map: &[u8]) -> Vec<Entry<'_>> {
         let (Ok(Some(key)), Ok(Some(value))) = (cursor.whole(), cursor.whole()) else { break };
         body.push(Entry { key: Raw::Page(key), value: Raw::Page(value) });
     }
+    body
+}
+
+/// As [`entries`], of a map that is shared: so are its entries.
+fn shared_entries(map: &Arc<[u8]>) -> Vec<Entry<'static>> {
+    let mut at = 0;
+    let mut part = |bytes: &[u8]| {
+        let from = at;
+        at += bytes.len() as u32;
+        Raw::Part(Arc::clone(map), from, at)
+    };
+    let found = entries(map);
+    let inside: usize = found.iter().map(|entry| entry.key.bytes().len() + entry.value.bytes().len()).sum();
+    // The header of the map comes first.
+    part(&map[..map.len() - inside]);
+    let mut body = Vec::with_capacity(found.len() + SPARE_ENTRIES);
+    body.extend(
+        found.iter().map(|entry| Entry { key: part(entry.key.bytes()), value: part(entry.value.bytes()) }),
+    );
     body
 }
 

@@ -2,9 +2,10 @@
 
 mod grep;
 mod modify;
+mod parser;
 
 /// Every filter there is.
-pub static FILTERS: &[&engine::FilterDef] = &[&grep::FILTER, &modify::FILTER];
+pub static FILTERS: &[&engine::FilterDef] = &[&grep::FILTER, &modify::FILTER, &parser::FILTER];
 
 /// What can be a processor beside them.
 pub static PROCESSORS: &[&engine::FilterDef] = &[];

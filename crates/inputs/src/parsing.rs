@@ -1,28 +1,32 @@
 //! Lines as records: whole, or taken apart by a parser.
 
+use std::sync::Arc;
+
 use engine::Setup;
 use event::EventTime;
+use formats::parser::Parser;
 use options::Reader;
 
 use crate::records::{Records, Value};
 
 /// What makes a record of a line.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LineParser {}
+pub(crate) struct LineParser {
+    parser: Option<Arc<Parser>>,
+}
 
 impl LineParser {
     /// The parser of this name, or none. Reports a name that nothing has.
-    pub(crate) fn open(name: Option<&str>, reader: &mut Reader<'_>, _setup: &Setup) -> Option<LineParser> {
-        if let Some(name) = name {
-            reader.refuse("parser", format!("parser \"{name}\" is not available yet"), None);
-            return None;
+    pub(crate) fn open(name: Option<&str>, reader: &mut Reader<'_>, setup: &Setup) -> Option<LineParser> {
+        match name {
+            Some(name) => Some(LineParser { parser: Some(setup.parser("parser", name, reader)?) }),
+            None => Some(LineParser::default()),
         }
-        Some(LineParser {})
     }
 
     /// Whether there is a parser.
     pub(crate) fn is_some(&self) -> bool {
-        false
+        self.parser.is_some()
     }
 
     /// Adds the record of a line: what the parser makes of it, or the line as the value of `key`; and `more`.
@@ -35,8 +39,13 @@ impl LineParser {
         key: &str,
         more: &[(&str, Value<'_>)],
     ) -> bool {
-        self.add_whole(records, time, line, key, more).await;
-        true
+        match &self.parser {
+            Some(parser) => records.add_parsed(parser, time, line, more).await,
+            None => {
+                self.add_whole(records, time, line, key, more).await;
+                true
+            }
+        }
     }
 
     /// Adds the line as the value of `key`, and `more`.

@@ -7,6 +7,7 @@ use engine::Emitter;
 use engine::emit::{PATIENCE, Refused};
 use event::msgpack::put_str;
 use event::{Corrupt, Cursor, Entry, EventTime, Events, Progress, Record, SPARE_ENTRIES, Tag, Writer};
+use formats::parser::{Fields, Parser, Unparsed};
 use tokio::time::Instant;
 
 /// A value of a record.
@@ -24,12 +25,14 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Records {
     out: Emitter,
     writer: Writer,
+    /// What a parser makes of a line, while there are lines.
+    fields: Fields,
 }
 
 impl Records {
     /// No records yet; they are charged to the input.
     pub(crate) fn new(out: &Emitter) -> Records {
-        Records { out: out.clone(), writer: Writer::new(out.account()) }
+        Records { out: out.clone(), writer: Writer::new(out.account()), fields: Fields::new(out.account()) }
     }
 
     /// Bytes written.
@@ -93,6 +96,50 @@ impl Records {
         }
     }
 
+    /// Writes what a parser makes of a line, and `more`. False when the parser does not take the line: then
+    /// nothing is written.
+    pub(crate) async fn add_parsed(
+        &mut self,
+        parser: &Parser,
+        now: EventTime,
+        line: &[u8],
+        more: &[(&str, Value<'_>)],
+    ) -> bool {
+        let time = loop {
+            match self.fields_of(parser, now, line, more) {
+                Ok(time) => break time,
+                Err(Unparsed::NoMatch) => return false,
+                Err(Unparsed::Full) => match self.out.account().lease(self.fields.wanted()).await {
+                    Ok(lease) => self.fields.prepay(lease),
+                    // More than the input may ever hold.
+                    Err(_) => return false,
+                },
+            }
+        };
+        let mut progress = Progress::default();
+        while self.fields.write(time, &mut self.writer, &mut progress).is_err() {
+            self.room().await;
+        }
+        true
+    }
+
+    fn fields_of(
+        &mut self,
+        parser: &Parser,
+        now: EventTime,
+        line: &[u8],
+        more: &[(&str, Value<'_>)],
+    ) -> Result<EventTime, Unparsed> {
+        let time = parser.parse(line, now, &mut self.fields)?;
+        for (key, value) in more {
+            let (head, size) = value.head();
+            let mut name = Vec::with_capacity(key.len() + 5);
+            put_str(&mut name, key);
+            self.fields.entry(&name, &[&head[..size], value.bytes()].concat())?;
+        }
+        Ok(time.or(now))
+    }
+
     async fn room(&mut self) {
         let page = room(&self.out).await;
         self.writer.prepay(page);
@@ -106,6 +153,7 @@ impl Records {
 
     /// The records so far. There are none afterwards.
     pub(crate) fn take(&mut self) -> Events {
+        self.fields.release();
         std::mem::replace(&mut self.writer, Writer::new(self.out.account())).finish()
     }
 }

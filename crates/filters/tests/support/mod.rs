@@ -6,9 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use budget::Budget;
+use engine::parsers::Parsers;
 use engine::{Filter, Setup};
 use event::{EventTime, Record, Tag, Window, Writer};
-use options::{Pos, Reader, Section, Text};
+use formats::parser::{Parser, ParserOptions};
+use options::{Options, Pos, Reader, Section, Text};
 use rmpv::Value;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
@@ -25,13 +27,26 @@ pub fn open(name: &str, options: &str) -> Result<Box<dyn Filter>, String> {
     }
     let budget = Budget::new(4 << 20, 4096).unwrap();
     let mut reader = Reader::new(&section);
-    let setup = Setup { name: name.to_owned(), budget, escape_unicode: true, parsers: Arc::default() };
+    let setup = Setup { name: name.to_owned(), budget, escape_unicode: true, parsers: parsers() };
     let filter = (def.open)(&mut reader, &setup);
     let problems = reader.finish(&[]).problems;
     match filter {
         Some(filter) if problems.is_empty() => Ok(filter),
         _ => Err(problems.to_string()),
     }
+}
+
+/// Parsers that tests ask for: `json`, `pair` and `dated`.
+fn parsers() -> Arc<Parsers> {
+    let parser = |options: &[(&str, &str)]| {
+        let options = ParserOptions::from_pairs(options).unwrap_or_else(|problems| panic!("{problems}"));
+        Parser::new(options).unwrap().0
+    };
+    Arc::new(Parsers::of(vec![
+        parser(&[("name", "json"), ("format", "json")]),
+        parser(&[("name", "pair"), ("format", "regex"), ("regex", "^(?<k>[a-z]+)=(?<v>[a-z]+)$")]),
+        parser(&[("name", "dated"), ("format", "json"), ("time_key", "t"), ("time_format", "%s")]),
+    ]))
 }
 
 /// The options of the example in the manual page of a plugin, one a line.
