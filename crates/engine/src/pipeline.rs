@@ -114,6 +114,7 @@ pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budg
         registry,
         budget,
         parsers,
+        upstreams: sections.upstreams.into(),
         problems,
         unused: Vec::new(),
         warnings,
@@ -155,6 +156,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) registry: Registry,
     budget: &'a Budget,
     parsers: Arc<Parsers>,
+    upstreams: Arc<[Upstream]>,
     pub(crate) problems: Problems,
     unused: Vec<Unused>,
     warnings: Vec<String>,
@@ -180,6 +182,7 @@ impl Opening<'_> {
             budget: self.budget.clone(),
             escape_unicode: self.service.escape_unicode,
             parsers: Arc::clone(&self.parsers),
+            upstreams: Arc::clone(&self.upstreams),
         }
     }
 

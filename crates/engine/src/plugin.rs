@@ -19,6 +19,7 @@ use crate::emit::Emitter;
 use crate::lane::Stop;
 use crate::metrics::Figure;
 use crate::parsers::Parsers;
+use crate::pipeline::Upstream;
 
 /// A future that stays on the thread that polls it.
 pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -69,9 +70,22 @@ pub struct Setup {
     pub escape_unicode: bool,
     /// The parsers of the configuration.
     pub parsers: Arc<Parsers>,
+    /// Groups of servers that outputs may name.
+    pub upstreams: Arc<[Upstream]>,
 }
 
 impl Setup {
+    /// A setup with nothing but a name and a ledger, as tests and measurements have it.
+    pub fn alone(name: &str, budget: Budget) -> Setup {
+        Setup {
+            name: name.to_owned(),
+            budget,
+            escape_unicode: true,
+            parsers: Arc::default(),
+            upstreams: Arc::default(),
+        }
+    }
+
     /// The parser that option `key` names, or a problem of the section.
     pub fn parser(&self, key: &str, name: &str, reader: &mut Reader<'_>) -> Option<Arc<Parser>> {
         let parser = self.parsers.find(name);

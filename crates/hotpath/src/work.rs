@@ -196,12 +196,7 @@ fn open(budget: &Budget, name: &str, key: &str, value: &str) -> Box<dyn Filter> 
     let pos = Pos::new("hotpath", 1, 1);
     let mut section = Section::new("filter", pos.clone());
     section.entries.push(Entry { key: Text::new(key, pos.clone()), value: Text::new(value, pos) });
-    let setup = Setup {
-        name: name.to_owned(),
-        budget: budget.clone(),
-        escape_unicode: true,
-        parsers: Default::default(),
-    };
+    let setup = Setup::alone(name, budget.clone());
     (def.open)(&mut Reader::new(&section), &setup).expect("valid options")
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP client: one transport for everything that outputs send.
+//! The client: one way out for everything that outputs send, by HTTP ([`Client`]) or not ([`Streams`]).
 //!
 //! HTTP/1.1 over TCP or TLS, with a pool of idle connections. Everything it holds has a bound, named in
 //! [`Settings`] or below: connections that wait in the pool and how long, the time to connect and the time
@@ -22,16 +22,24 @@
 
 mod body;
 mod connect;
+mod datagrams;
+mod dial;
 mod error;
+mod names;
 mod options;
+mod peer;
 mod pool;
+mod proxy;
+mod streams;
 mod tls;
+mod toll;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body::Body as _;
@@ -41,10 +49,17 @@ use tokio::time::timeout;
 use body::Sending;
 pub use body::{Body, Frames};
 use connect::Connection;
+pub use datagrams::Datagrams;
+pub use dial::{Reach, TcpKeepalive};
 pub use error::{Error, chain};
+pub use names::{Names, Prefer};
 pub use options::{NetOptions, TlsOptions, TrustOptions};
-use pool::{Peer, Pool};
+pub use peer::Peer;
+use pool::Pool;
+pub use proxy::Proxy;
+pub use streams::{Stream, Streams};
 pub use tls::{Tls, TlsRefused};
+pub use toll::{CONNECTION, SESSION, Toll};
 
 /// What a client may take and hold.
 #[derive(Debug, Clone)]
@@ -66,6 +81,10 @@ pub struct Settings {
     pub response_bytes: usize,
     /// How to speak TLS; without it a URL with `https` is an error.
     pub tls: Option<Tls>,
+    /// How the way to a peer is made.
+    pub reach: Reach,
+    /// Who pays for connections.
+    pub toll: Toll,
 }
 
 impl Default for Settings {
@@ -79,6 +98,8 @@ impl Default for Settings {
             recycle: 2000,
             response_bytes: 64 << 10,
             tls: None,
+            reach: Reach::default(),
+            toll: Toll::default(),
         }
     }
 }
@@ -87,7 +108,7 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct Client {
     settings: Arc<Settings>,
-    pool: Arc<Pool>,
+    pool: Arc<Pool<Connection>>,
 }
 
 impl Client {
@@ -108,15 +129,26 @@ impl Client {
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Bytes>, Error> {
         let (mut head, body) = request.into_parts();
         let peer = Peer::of(&head.uri)?;
-        head.uri = origin_form(&head.uri)?;
         head.headers.entry(HOST).or_insert(peer.host_header()?);
+        match self.settings.reach.proxy(&peer) {
+            // Such a proxy is told the whole URL.
+            Some(proxy) if !peer.tls => {
+                if let Some(authorization) = proxy.authorization() {
+                    let value =
+                        HeaderValue::try_from(authorization).map_err(|_| Error::Url("the proxy's user"))?;
+                    head.headers.insert(PROXY_AUTHORIZATION, value);
+                }
+            }
+            _ => head.uri = origin_form(&head.uri)?,
+        }
         if let Some(connection) = self.pool.take(&peer) {
             match self.exchange(connection, Request::from_parts(head.clone(), body.sending())).await {
                 Err(Error::Send { .. }) => tracing::debug!(%peer, "the peer closed an idle connection"),
                 result => return result,
             }
         }
-        let connection = Box::pin(connect::open(peer, &self.settings)).await?;
+        let paid = self.pool.pay(&self.settings.toll, &peer)?;
+        let connection = Box::pin(connect::open(peer, &self.settings, paid)).await?;
         self.exchange(connection, Request::from_parts(head, body.sending())).await
     }
 

@@ -190,11 +190,8 @@ impl Validator {
         let (true, Some(issuer), Some(url)) = (options.validate, &options.issuer, &options.jwks_url) else {
             return Ok(None);
         };
-        let tls = if url.starts_with("http:") {
-            None
-        } else {
-            Some(Tls::trusting(&TrustOptions { verify: true, ca_file: None })?)
-        };
+        let tls =
+            if url.starts_with("http:") { None } else { Some(Tls::trusting(&TrustOptions::default())?) };
         let settings = Settings {
             exchange_timeout: Duration::from_secs(10),
             // Lanes share this client, and a connection belongs to one of them.

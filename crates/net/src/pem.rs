@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::client::TlsRefused;
 
@@ -28,6 +28,20 @@ pub(crate) fn certificates(
         Ok(_) => Err(refused(option, format!("{file} has no certificate"))),
         Err(error) => Err(refused(option, format!("{file} is not PEM: {error}"))),
     }
+}
+
+/// The key of a file.
+pub(crate) fn private_key(option: &'static str, file: &str) -> Result<PrivateKeyDer<'static>, TlsRefused> {
+    let bytes = read(option, file)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
+        let why = if encrypted {
+            format!("is encrypted: write it in the clear with \"openssl pkey -in {file} -out FILE\"")
+        } else {
+            format!("has no key: {error}")
+        };
+        refused(option, format!("{file} {why}"))
+    })
 }
 
 /// The bytes of a file.

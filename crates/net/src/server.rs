@@ -20,7 +20,7 @@ mod http2;
 mod lanes;
 mod raw;
 mod stream;
-mod tls;
+pub(crate) mod tls;
 mod watch;
 
 use std::future::Future;

@@ -277,9 +277,9 @@ fn certified(name: &str) -> (tempfile::TempDir, String, TlsAcceptor) {
 }
 
 fn tls(verify: bool, ca_file: Option<&str>, vhost: Option<&str>) -> Client {
-    let trust = TrustOptions { verify, ca_file: ca_file.map(str::to_owned) };
+    let trust = TrustOptions { verify, ca_file: ca_file.map(str::to_owned), ..TrustOptions::default() };
     let vhost = vhost.map(str::to_owned);
-    let options = TlsOptions { enabled: true, trust, vhost, crt_file: None, key_file: None };
+    let options = TlsOptions { enabled: true, trust, vhost, ..TlsOptions::default() };
     Client::new(Settings { tls: Some(Tls::new(&options).unwrap()), ..Settings::default() })
 }
 
@@ -313,12 +313,13 @@ fn files_that_are_no_certificates_are_refused_by_the_option_that_names_them() {
     let empty = dir.path().join("empty.pem");
     std::fs::write(&empty, "nothing").unwrap();
     let empty = empty.to_str().unwrap();
-    let trust = |file: &str| TrustOptions { verify: true, ca_file: Some(file.to_owned()) };
+    let trust = |file: &str| TrustOptions { ca_file: Some(file.to_owned()), ..TrustOptions::default() };
     let refused = Tls::trusting(&trust("/nowhere/ca.pem")).unwrap_err();
     assert_eq!(refused.option, "tls.ca_file");
     assert!(refused.what.starts_with("cannot read /nowhere/ca.pem"), "{}", refused.what);
     assert!(Tls::trusting(&trust(empty)).unwrap_err().what.ends_with("has no certificate"));
     let (crt_file, key_file) = (Some(ca_file.clone()), Some(empty.to_owned()));
-    let options = TlsOptions { enabled: true, trust: trust(&ca_file), vhost: None, crt_file, key_file };
+    let options =
+        TlsOptions { enabled: true, trust: trust(&ca_file), crt_file, key_file, ..TlsOptions::default() };
     assert_eq!(Tls::new(&options).unwrap_err().option, "tls.key_file");
 }

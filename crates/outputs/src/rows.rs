@@ -215,6 +215,64 @@ impl<'a, F: Form> Rows<'a, F> {
     }
 }
 
+/// Writes each record as a text of its own, with what stands around it.
+pub(crate) struct Single<'a, F> {
+    form: &'a F,
+    cursor: Cursor<'a>,
+    left: usize,
+    tag: Vec<u8>,
+    printer: Printer,
+    block: Block,
+}
+
+impl<'a, F: Form> Single<'a, F> {
+    pub(crate) fn new(form: &'a F, part: &'a Part, escape_unicode: bool) -> Result<Single<'a, F>, Corrupt> {
+        Ok(Single {
+            form,
+            cursor: part.cursor()?,
+            left: part.records(),
+            tag: form.tag(part.tag().as_str()),
+            printer: Printer::new(Style::Json { escape_unicode }),
+            block: Block::new(BLOCK),
+        })
+    }
+
+    /// Writes the next record over `out`, and says whether all of it fits into `most` bytes; `None` behind the last.
+    pub(crate) fn next(&mut self, out: &mut Vec<u8>, most: usize) -> Result<Option<bool>, Corrupt> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        out.clear();
+        out.extend_from_slice(self.form.opening());
+        let body = self.form.head(true, &self.tag, &mut self.cursor, out)?;
+        let mut whole = true;
+        if let Body::Copy(end) = body {
+            while self.cursor.offset() < end {
+                let piece = self.cursor.piece(end - self.cursor.offset())?;
+                whole &= out.len() + piece.len() <= most;
+                out.extend_from_slice(if whole { piece } else { b"" });
+            }
+        } else {
+            let mut open = body == Body::Members;
+            loop {
+                self.block.clear();
+                let progress = self.printer.value(&mut self.cursor, &mut self.block)?;
+                let text = &self.block.bytes()[usize::from(open && !self.block.is_empty())..];
+                open &= self.block.is_empty();
+                whole &= out.len() + text.len() <= most;
+                out.extend_from_slice(if whole { text } else { b"" });
+                if progress == Progress::Done {
+                    break;
+                }
+            }
+        }
+        out.extend_from_slice(self.form.tail());
+        out.extend_from_slice(self.form.closing());
+        Ok(Some(whole && out.len() <= most))
+    }
+}
+
 /// A text as a JSON string with its quotes.
 pub(crate) fn json_string(text: &str, escape_unicode: bool) -> Vec<u8> {
     let bytes = text.as_bytes();

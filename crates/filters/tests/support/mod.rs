@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fmt;
-use std::sync::Arc;
 
 use budget::Budget;
 use engine::parsers::Parsers;
@@ -27,7 +26,7 @@ pub fn open(name: &str, options: &str) -> Result<Box<dyn Filter>, String> {
     }
     let budget = Budget::new(4 << 20, 4096).unwrap();
     let mut reader = Reader::new(&section);
-    let setup = Setup { name: name.to_owned(), budget, escape_unicode: true, parsers: parsers() };
+    let setup = Setup { parsers: parsers(), ..Setup::alone(name, budget) };
     let filter = (def.open)(&mut reader, &setup);
     let problems = reader.finish(&[]).problems;
     match filter {

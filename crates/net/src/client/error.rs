@@ -24,6 +24,27 @@ pub enum Error {
         /// The error of the last address.
         source: io::Error,
     },
+    /// The proxy does not lead there.
+    Proxy {
+        /// Host and port.
+        peer: String,
+        /// Those of the proxy.
+        proxy: String,
+        /// What it said.
+        what: String,
+    },
+    /// The connection broke.
+    Broken {
+        /// Host and port.
+        peer: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Every connection that the output may have is in use.
+    Full {
+        /// Host and port.
+        peer: String,
+    },
     /// The handshake failed: for example an unknown issuer, or another name.
     Tls {
         /// Host and port.
@@ -69,6 +90,11 @@ impl fmt::Display for Error {
             Error::Url(part) => write!(f, "the URL cannot be used: {part} is missing or not valid"),
             Error::Resolve { peer, source } => write!(f, "cannot resolve {peer}: {}", chain(source)),
             Error::Connect { peer, source } => write!(f, "cannot connect to {peer}: {}", chain(source)),
+            Error::Proxy { peer, proxy, what } => {
+                write!(f, "the proxy {proxy} does not lead to {peer}: {what}")
+            }
+            Error::Broken { peer, source } => write!(f, "the connection to {peer} broke: {}", chain(source)),
+            Error::Full { peer } => write!(f, "no further connection to {peer} is allowed at the moment"),
             Error::Tls { peer, source } => write!(f, "cannot speak TLS with {peer}: {}", chain(source)),
             Error::Send { peer, source } => write!(f, "cannot send to {peer}: {}", chain(source)),
             Error::Response { peer, source } => write!(f, "no whole response from {peer}: {}", chain(source)),

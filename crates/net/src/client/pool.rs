@@ -1,97 +1,87 @@
-//! Connections that wait for another request.
+//! Connections that wait for another use.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::Uri;
 use tokio::time::Instant;
 
 use super::Error;
-use super::connect::Connection;
+use super::peer::Peer;
+use super::toll::{Paid, Toll};
 
-/// Whom a connection leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Peer {
-    pub(super) https: bool,
-    /// A name or an address; one of IPv6 without its brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
-}
+/// A connection as the pool sees it.
+pub(super) trait Pooled: Send + 'static {
+    fn peer(&self) -> &Peer;
 
-impl Peer {
-    pub(super) fn of(uri: &Uri) -> Result<Peer, Error> {
-        let https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(Error::Url("the scheme (http or https)")),
-        };
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(Error::Url("the host"))?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        Ok(Peer { https, host: host.to_owned(), port })
-    }
-
-    /// The value of the `Host` header: the scheme's own port is left out.
-    pub(super) fn authority(&self) -> String {
-        let text = self.to_string();
-        let own = if self.https { ":443" } else { ":80" };
-        text.strip_suffix(own).map(str::to_owned).unwrap_or(text)
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
+    /// Whether the peer has closed it.
+    fn is_closed(&self) -> bool;
 }
 
 /// The pool of one client.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct Pool<C> {
     most: usize,
     most_per_peer: usize,
     timeout: Duration,
-    state: Mutex<State>,
+    state: Mutex<State<C>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<C> {
     /// In the order in which they came: the first has waited longest.
-    idle: Vec<(Connection, Instant)>,
+    idle: Vec<(C, Instant)>,
     /// Whether a task waits to close what has waited too long.
     swept: bool,
 }
 
-impl Pool {
-    pub(super) fn new(most: usize, most_per_peer: usize, timeout: Duration) -> Pool {
-        Pool { most, most_per_peer, timeout, state: Mutex::default() }
+impl<C: Pooled> Pool<C> {
+    pub(super) fn new(most: usize, most_per_peer: usize, timeout: Duration) -> Pool<C> {
+        let state = State { idle: Vec::new(), swept: false };
+        Pool { most, most_per_peer, timeout, state: Mutex::new(state) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection to `peer` that waited least: the one least likely to have been closed.
-    pub(super) fn take(&self, peer: &Peer) -> Option<Connection> {
+    pub(super) fn take(&self, peer: &Peer) -> Option<C> {
         let mut state = self.lock();
         state.drop_older_than(self.timeout);
-        state.idle.retain(|(connection, _)| !connection.sender.is_closed());
-        let at = state.idle.iter().rposition(|(connection, _)| connection.peer == *peer)?;
+        state.idle.retain(|(connection, _)| !connection.is_closed());
+        let at = state.idle.iter().rposition(|(connection, _)| connection.peer() == peer)?;
         Some(state.idle.remove(at).0)
     }
 
+    /// Closes the connection that waited longest; answers whether there was one.
+    fn evict(&self) -> bool {
+        let mut state = self.lock();
+        let any = !state.idle.is_empty();
+        if any {
+            state.idle.remove(0);
+        }
+        any
+    }
+
+    /// Pays for a new connection, if need be in place of ones that wait.
+    pub(super) fn pay(&self, toll: &Toll, peer: &Peer) -> Result<Paid, Error> {
+        loop {
+            if let Some(paid) = toll.pay(peer.tls) {
+                return Ok(paid);
+            }
+            if !self.evict() {
+                return Err(Error::Full { peer: peer.to_string() });
+            }
+        }
+    }
+
     /// Keeps a connection, if need be in place of the one that waited longest.
-    pub(super) fn put(self: &Arc<Self>, connection: Connection) {
+    pub(super) fn put(self: &Arc<Self>, connection: C) {
         if self.most.min(self.most_per_peer) == 0 || self.timeout.is_zero() {
             return;
         }
         let mut state = self.lock();
-        let same = |(other, _): &(Connection, Instant)| other.peer == connection.peer;
+        let same = |(other, _): &(C, Instant)| other.peer() == connection.peer();
         if state.idle.iter().filter(|other| same(other)).count() >= self.most_per_peer
             && let Some(first) = state.idle.iter().position(same)
         {
@@ -115,14 +105,14 @@ impl Pool {
     }
 }
 
-impl State {
+impl<C> State<C> {
     fn drop_older_than(&mut self, age: Duration) {
         self.idle.retain(|(_, since)| since.elapsed() < age);
     }
 }
 
 /// Runs while connections wait, so that an idle client ends up with none.
-async fn sweep(pool: Weak<Pool>) {
+async fn sweep<C: Pooled>(pool: Weak<Pool<C>>) {
     while let Some(next) = pool.upgrade().and_then(|pool| pool.expire()) {
         tokio::time::sleep_until(next).await;
     }

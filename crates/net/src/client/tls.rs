@@ -3,17 +3,18 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::client::{Resumption, WantsClientCert};
+use tokio_rustls::rustls::client::{Resumption, WantsClientCert, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::{
-    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
 };
 
 use super::{TlsOptions, TrustOptions};
 use crate::pem::{self, certificates, refused};
+use crate::server::tls::{suites, versions};
 
 /// Sessions that are kept for resumption, in all. rustls keeps 256 unless told otherwise.
 const SESSIONS: usize = 8;
@@ -52,8 +53,7 @@ impl Tls {
         let config = match (&options.crt_file, &options.key_file) {
             (Some(crt_file), Some(key_file)) => {
                 let shown = certificates("tls.crt_file", crt_file)?;
-                let key = PrivateKeyDer::from_pem_slice(&pem::read("tls.key_file", key_file)?)
-                    .map_err(|error| refused("tls.key_file", format!("{key_file} has no key: {error}")))?;
+                let key = pem::private_key("tls.key_file", key_file)?;
                 builder.with_client_auth_cert(shown, key).map_err(|error| {
                     refused("tls.key_file", format!("{key_file} does not fit {crt_file}: {error}"))
                 })?
@@ -66,6 +66,15 @@ impl Tls {
         });
         Ok(finish(config, vhost.transpose()?))
     }
+
+    /// The same for protocols other than HTTP: none is named in the handshake.
+    #[must_use]
+    pub fn without_http(mut self) -> Tls {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols.clear();
+        self.config = Arc::new(config);
+        self
+    }
 }
 
 fn finish(mut config: ClientConfig, vhost: Option<ServerName<'static>>) -> Tls {
@@ -75,21 +84,46 @@ fn finish(mut config: ClientConfig, vhost: Option<ServerName<'static>>) -> Tls {
 }
 
 fn builder(options: &TrustOptions) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsRefused> {
-    let provider = Arc::new(ring::default_provider());
+    let provider =
+        CryptoProvider { cipher_suites: suites(options.ciphers.as_deref())?, ..ring::default_provider() };
+    let provider = Arc::new(provider);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refused("tls", error.to_string()))?;
-    Ok(match (&options.verify, &options.ca_file) {
-        (false, _) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))),
-        (true, None) => builder.with_root_certificates(system_roots()?),
-        (true, Some(file)) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates("tls.ca_file", file)? {
-                roots.add(certificate).map_err(|error| refused("tls.ca_file", format!("{file}: {error}")))?;
-            }
-            builder.with_root_certificates(roots)
+        .with_protocol_versions(&versions(&options.min_version, &options.max_version)?)
+        .map_err(|error| refused("tls.ciphers", format!("no suite fits the versions: {error}")))?;
+    if !options.verify {
+        return Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))));
+    }
+    let roots = authorities(options)?;
+    if options.verify_hostname {
+        return Ok(builder.with_root_certificates(roots));
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|error| refused("tls.ca_file", error.to_string()))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier))))
+}
+
+/// Those of the files that are named, or the system's.
+fn authorities(options: &TrustOptions) -> Result<Arc<RootCertStore>, TlsRefused> {
+    if options.ca_file.is_none() && options.ca_path.is_none() {
+        return system_roots();
+    }
+    let mut roots = RootCertStore::empty();
+    let mut add = |option, file: &str| -> Result<(), TlsRefused> {
+        for certificate in certificates(option, file)? {
+            roots.add(certificate).map_err(|error| refused(option, format!("{file}: {error}")))?;
         }
-    })
+        Ok(())
+    };
+    if let Some(file) = &options.ca_file {
+        add("tls.ca_file", file)?;
+    }
+    if let Some(path) = &options.ca_path {
+        for file in pem::files_of("tls.ca_path", path)? {
+            add("tls.ca_path", &file)?;
+        }
+    }
+    Ok(Arc::new(roots))
 }
 
 /// The certificates that the system trusts, read once for all clients.
@@ -153,5 +187,50 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// `tls.verify_hostname off`: the certificate must come from somebody who is trusted, whatever name it carries.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The name is looked at last.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use options::{Options, Reader};
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{
@@ -83,7 +81,7 @@ impl TlsServer {
             ..ring::default_provider()
         });
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&versions(options)?)
+            .with_protocol_versions(&versions(&options.min_version, &options.max_version)?)
             .map_err(|error| pem::refused("tls.ciphers", format!("no suite fits the versions: {error}")))?;
         let builder = if options.verify_client_cert {
             let roots = Arc::new(authorities(options)?);
@@ -95,7 +93,7 @@ impl TlsServer {
             builder.with_no_client_auth()
         };
         let mut config = builder
-            .with_single_cert(pem::certificates("tls.crt_file", crt)?, private_key(key)?)
+            .with_single_cert(pem::certificates("tls.crt_file", crt)?, pem::private_key("tls.key_file", key)?)
             .map_err(|error| pem::refused("tls.key_file", format!("{key} does not fit {crt}: {error}")))?;
         // Sessions are resumed by tickets that the client keeps; nothing of them is kept here.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -111,19 +109,6 @@ impl TlsServer {
     pub(super) fn session(&self) -> Option<ServerConnection> {
         ServerConnection::new(Arc::clone(&self.0)).ok()
     }
-}
-
-fn private_key(file: &str) -> Result<PrivateKeyDer<'static>, TlsRefused> {
-    let bytes = pem::read("tls.key_file", file)?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-        let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
-        let why = if encrypted {
-            format!("is encrypted: write it in the clear with \"openssl pkey -in {file} -out FILE\"")
-        } else {
-            format!("has no key: {error}")
-        };
-        pem::refused("tls.key_file", format!("{file} {why}"))
-    })
 }
 
 fn authorities(options: &TlsServerOptions) -> Result<RootCertStore, TlsRefused> {
@@ -145,7 +130,11 @@ fn authorities(options: &TlsServerOptions) -> Result<RootCertStore, TlsRefused> 
     Ok(roots)
 }
 
-fn versions(options: &TlsServerOptions) -> Result<Vec<&'static SupportedProtocolVersion>, TlsRefused> {
+/// The versions between these two, which are names or nothing.
+pub(crate) fn versions(
+    oldest: &Option<String>,
+    newest: &Option<String>,
+) -> Result<Vec<&'static SupportedProtocolVersion>, TlsRefused> {
     // 0 for TLS 1.2, 1 for TLS 1.3; older ones are not spoken, so a lower bound below them is no bound.
     let read = |option, value: &Option<String>, default, below| match value.as_deref() {
         None => Ok(default),
@@ -156,9 +145,9 @@ fn versions(options: &TlsServerOptions) -> Result<Vec<&'static SupportedProtocol
             _ => Err(pem::refused(option, format!("\"{name}\" is no version: TLSv1.2 or TLSv1.3"))),
         },
     };
-    let oldest = read("tls.min_version", &options.min_version, 0, Ok(0))?;
+    let oldest = read("tls.min_version", oldest, 0, Ok(0))?;
     let too_old = pem::refused("tls.max_version", "versions before TLSv1.2 are not spoken");
-    let newest = read("tls.max_version", &options.max_version, 1, Err(too_old))?;
+    let newest = read("tls.max_version", newest, 1, Err(too_old))?;
     if oldest > newest {
         return Err(pem::refused("tls.min_version", "tls.min_version is newer than tls.max_version"));
     }
@@ -180,7 +169,9 @@ const SUITES: &[(&str, &str)] = &[
 
 /// The suites that a list allows. As with OpenSSL the list is about TLS 1.2: the suites of TLS 1.3 are taken
 /// away only by a list that names some of them.
-fn suites(list: Option<&str>) -> Result<Vec<tokio_rustls::rustls::SupportedCipherSuite>, TlsRefused> {
+pub(crate) fn suites(
+    list: Option<&str>,
+) -> Result<Vec<tokio_rustls::rustls::SupportedCipherSuite>, TlsRefused> {
     let all = ring::ALL_CIPHER_SUITES.to_vec();
     let Some(list) = list else { return Ok(all) };
     let mut named = Vec::new();

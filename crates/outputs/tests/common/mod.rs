@@ -25,7 +25,7 @@ pub fn random_hex(digits: usize) -> String {
 /// A setup with a budget of its own.
 pub fn setup() -> Setup {
     let budget = Budget::new(64 << 20, 65_536).unwrap();
-    Setup { name: "test.0".to_owned(), budget, escape_unicode: true, parsers: Default::default() }
+    Setup::alone("test.0", budget)
 }
 
 /// Takes all of the budget that is not set aside.

@@ -49,7 +49,7 @@ impl World {
         let pairs: Vec<_> = kept.chain(pairs.iter().copied()).skip(1).collect();
         let setup = common::setup();
         let output = common::open(&outputs::azure_kusto::DEF, &setup, &pairs).unwrap();
-        let trust = TrustOptions { verify: true, ca_file: Some(ca_file.to_owned()) };
+        let trust = TrustOptions { ca_file: Some(ca_file.to_owned()), ..TrustOptions::default() };
         let tls = Some(Tls::trusting(&trust).unwrap());
         let client = Client::new(Settings { tls, idle: 0, response_bytes: 8 << 20, ..Settings::default() });
         output.start().unwrap();

@@ -10,12 +10,7 @@ fn spool(folder: &Path, pairs: &[(&str, &str)]) -> (Spool, Lines) {
     // A budget that has room for nothing else.
     let share = rows::BLOCK + Encoder::HELD + 16_384;
     let budget = budget::Budget::new(share, 16_384).unwrap();
-    let setup = Setup {
-        name: "kusto.0".to_owned(),
-        budget,
-        escape_unicode: true,
-        parsers: std::sync::Arc::default(),
-    };
+    let setup = Setup::alone("kusto.0", budget);
     let section = Section::new("output", Pos::new("t", 1, 1));
     let mut reader = Reader::new(&section);
     let spool = Spool::open(&options.buffer, &lines, Arc::default(), &setup, &mut reader).unwrap();
