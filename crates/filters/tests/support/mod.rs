@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fmt;
+use std::sync::Arc;
 
 use budget::Budget;
 use engine::parsers::Parsers;
