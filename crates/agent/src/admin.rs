@@ -4,9 +4,17 @@
 //! |---|---|
 //! | `/` | name and version |
 //! | `/api/v1/uptime` | `{"uptime_sec":n,"uptime_hr":"..."}` |
+//! | `/api/v1/plugins` | the plugins there are |
 //! | `/api/v1/health` | with `health_check`: 200 `ok` or 500 `error` |
+//! | `/api/v1/metrics` | counters by instance, as JSON |
 //! | `/api/v1/metrics/prometheus` | counters in Prometheus' text format |
+//! | `/api/v1/storage` | chunks of the inputs, as JSON |
 //! | `/api/v1/memory` | the ledger: budget and accounts, in bytes |
+//! | `/api/v2/health` | the same verdict with its numbers, as JSON |
+//! | `/api/v2/metrics` | every number, one a line |
+//! | `/api/v2/metrics/prometheus` | every number in Prometheus' text format |
+//! | `/api/v2/reload` | GET: how often; POST, PUT: reload the configuration |
+//! | `/ui` | a live page |
 //!
 //! Other paths answer 404 with no body.
 
@@ -15,16 +23,18 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use budget::{Budget, Share};
 use engine::Stop;
 use engine::common::Service;
+use engine::families::{self, Process};
 use engine::metrics::Metrics;
 use net::server::{self, Accounts, Answer, Begin, Body, Head, Lanes, Server, Settings};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use crate::prometheus;
+use crate::run::Reloads;
+use crate::{help, log, prometheus};
 
 /// Connections of monitoring clients.
 const CONNECTIONS: usize = 32;
@@ -36,7 +46,13 @@ const ACCOUNT_PAGES: usize = 8;
 ///
 /// # Errors
 /// The address cannot be bound, or the ledger has no room.
-pub fn start(service: &Service, metrics: Arc<Metrics>, budget: &Budget, stop: Stop) -> Result<(), String> {
+pub fn start(
+    service: &Service,
+    metrics: Arc<Metrics>,
+    budget: &Budget,
+    reloads: Rc<Reloads>,
+    stop: Stop,
+) -> Result<(), String> {
     let listener = net::listener::bind(&service.http_listen, service.http_port)
         .map_err(|error| format!("http_server: {error}"))?;
     let listener =
@@ -44,17 +60,9 @@ pub fn start(service: &Service, metrics: Arc<Metrics>, budget: &Budget, stop: St
     let bytes = ACCOUNT_PAGES * budget.page_size();
     let account =
         budget.account("http_server", "connections", Share::fixed(bytes)).map_err(|e| e.to_string())?;
-    let health = service.health_check.then(|| Rc::new(Health::new(service, Arc::clone(&metrics))));
-    if let Some(health) = &health {
-        tokio::task::spawn_local(Rc::clone(health).watch(stop.clone()));
-    }
-    let admin = Admin {
-        metrics,
-        budget: budget.clone(),
-        health,
-        started: Instant::now(),
-        started_at: SystemTime::now(),
-    };
+    let health = Rc::new(Health::new(service, Arc::clone(&metrics)));
+    tokio::task::spawn_local(Rc::clone(&health).watch(stop.clone()));
+    let admin = Admin { metrics, budget: budget.clone(), health, reloads };
     let wait = Duration::from_secs(10);
     let settings = Settings {
         accept: wait,
@@ -77,9 +85,8 @@ pub fn start(service: &Service, metrics: Arc<Metrics>, budget: &Budget, stop: St
 struct Admin {
     metrics: Arc<Metrics>,
     budget: Budget,
-    health: Option<Rc<Health>>,
-    started: Instant,
-    started_at: SystemTime,
+    health: Rc<Health>,
+    reloads: Rc<Reloads>,
 }
 
 /// Requests here have no body.
@@ -99,24 +106,141 @@ impl server::Service for Admin {
     type Body = NoBody;
 
     fn begin(&self, head: &Head<'_>) -> Begin<NoBody> {
-        if !["GET", "HEAD"].contains(&head.method) {
-            return Begin::Answer(Answer::status(405).header("Allow", "GET, HEAD"));
+        let reload = head.path() == "/api/v2/reload";
+        if reload && ["POST", "PUT"].contains(&head.method) {
+            return Begin::Answer(self.reload());
         }
-        let json = |value: serde_json::Value| typed("application/json", value.to_string());
-        Begin::Answer(match head.path() {
-            "/" => json(json!({"weir": {"version": env!("CARGO_PKG_VERSION")}})),
-            "/api/v1/uptime" => json(uptime(self.started.elapsed().as_secs())),
-            "/api/v1/health" => {
-                self.health.as_ref().map_or_else(|| Answer::status(404), |health| health.answer())
-            }
+        if !["GET", "HEAD"].contains(&head.method) {
+            let allow = if reload { "GET, POST, PUT" } else { "GET, HEAD" };
+            return Begin::Answer(Answer::status(405).header("Allow", allow));
+        }
+        Begin::Answer(self.get(head.path()))
+    }
+}
+
+impl Admin {
+    fn get(&self, path: &str) -> Answer {
+        let json = |value: Value| typed("application/json", value.to_string());
+        let prometheus = |text| typed("text/plain; version=0.0.4", text);
+        match path {
+            "/" => json(json!({
+                "fluent-bit": {"version": "5.1.1", "edition": "Weir", "flags": []},
+                "weir": {"version": env!("CARGO_PKG_VERSION")},
+            })),
+            "/ui" | "/ui/" => typed("text/html; charset=utf-8", include_str!("ui.html").to_owned()),
+            "/api/v1/uptime" => json(uptime(self.reloads.started.elapsed().as_secs())),
+            "/api/v1/plugins" => json(plugins()),
+            "/api/v1/health" if self.health.enabled => self.health.answer(),
+            "/api/v1/metrics" => json(self.metrics_json()),
             "/api/v1/metrics/prometheus" => {
-                let text = prometheus::text(&self.metrics, self.started.elapsed(), self.started_at);
-                typed("text/plain; version=0.0.4", text)
+                let started = self.reloads.started;
+                prometheus(prometheus::v1(&self.metrics, started.elapsed(), self.reloads.started_at))
             }
+            "/api/v1/storage" => json(self.storage()),
             "/api/v1/memory" => json(self.memory()),
+            "/api/v2/health" => json(self.health.json()),
+            "/api/v2/metrics" => Answer::text(200, prometheus::plain(&self.families()).trim_end()),
+            "/api/v2/metrics/prometheus" => prometheus(prometheus::v2(&self.families())),
+            "/api/v2/reload" => json(json!({"hot_reload_count": self.reloads.count.get()})),
+            "/ui/state" => json(self.state()),
             _ => Answer::status(404),
+        }
+    }
+
+    /// Asks for a reload; the answer does not wait for it. The codes are Fluent Bit's.
+    fn reload(&self) -> Answer {
+        let (status, text, code) = match self.reloads.ask() {
+            Ok(()) => (200, "done", 0),
+            Err(false) => (200, "not enabled", -1),
+            Err(true) => (400, "in progress", -2),
+        };
+        let body = json!({"reload": text, "status": code}).to_string();
+        Answer { body, ..Answer::status(status).header("Content-Type", "application/json") }
+    }
+
+    fn families(&self) -> Vec<families::Family> {
+        let hostname = config::process_env("HOSTNAME").unwrap_or_default();
+        let process = Process {
+            hostname,
+            version: "5.1.1",
+            uptime: self.reloads.started.elapsed(),
+            started: self.reloads.started_at,
+            reloads: self.reloads.count.get(),
+            logs: log::written(),
+            accounts: self.budget.accounts(),
+        };
+        families::all(&self.metrics, &process)
+    }
+
+    /// The counters of every instance, with Fluent Bit's keys.
+    fn metrics_json(&self) -> Value {
+        let input =
+            |m: &engine::metrics::InputMetrics| json!({"records": m.records.get(), "bytes": m.bytes.get()});
+        let filter = |m: &engine::metrics::FilterMetrics| json!({"drop_records": m.dropped.get(), "add_records": m.added.get(), "records": m.records.get()});
+        let output = |m: &engine::metrics::OutputMetrics| {
+            json!({
+                "proc_records": m.records.get(), "proc_bytes": m.bytes.get(), "errors": m.errors.get(),
+                "retries": m.retries.get(), "retries_failed": m.retries_failed.get(),
+                "dropped_records": m.dropped_records.get(), "retried_records": m.retried_records.get(),
+            })
+        };
+        let inputs: Map<_, _> = self.metrics.inputs.iter().map(|m| (m.name.clone(), input(m))).collect();
+        let filters: Map<_, _> = self.metrics.filters.iter().map(|m| (m.name.clone(), filter(m))).collect();
+        let outputs: Map<_, _> = self.metrics.outputs.iter().map(|m| (m.name.clone(), output(m))).collect();
+        json!({"input": inputs, "filter": filters, "output": outputs})
+    }
+
+    /// What the chunks of each input hold. Sizes are texts, as in Fluent Bit.
+    fn storage(&self) -> Value {
+        let accounts = self.budget.accounts();
+        let chunks = |m: &engine::metrics::InputMetrics| {
+            let account = accounts.iter().find(|a| a.owner == m.name && a.purpose == "chunks");
+            let (held, max) = account.map_or((0, usize::MAX), |account| (account.held, account.share.max));
+            let limit = if max == usize::MAX { 0 } else { max };
+            json!({
+                "status": {"overlimit": held >= max, "mem_size": human(held), "mem_limit": human(limit)},
+                "chunks": {"total": 0, "up": 0, "down": 0, "busy": 0, "busy_size": human(0)},
+            })
+        };
+        let inputs: Map<_, _> = self.metrics.inputs.iter().map(|m| (m.name.clone(), chunks(m))).collect();
+        json!({
+            "storage_layer": {"chunks": {
+                "total_chunks": 0, "mem_chunks": 0, "fs_chunks": 0, "fs_chunks_up": 0, "fs_chunks_down": 0,
+            }},
+            "input_chunks": inputs,
         })
     }
+
+    /// What the live page shows.
+    fn state(&self) -> Value {
+        let held: Map<_, _> =
+            self.metrics.outputs.iter().map(|m| (m.name.clone(), json!(m.held.get()))).collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"), "uptime": self.reloads.started.elapsed().as_secs(),
+            "reloads": self.reloads.count.get(), "metrics": self.metrics_json(), "held": held,
+            "unrouted": self.metrics.unrouted_records.get(), "memory": self.memory(),
+            "health": self.health.json(), "errors": log::last_errors(),
+        })
+    }
+}
+
+/// The plugins there are.
+fn plugins() -> Value {
+    let all = help::all();
+    let names = |kind: &str| -> Vec<&str> { all.iter().filter(|p| p.kind == kind).map(|p| p.name).collect() };
+    json!({"plugins": {"inputs": names("input"), "filters": names("filter"), "outputs": names("output")}})
+}
+
+/// A size as Fluent Bit writes it: powers of 1024.
+fn human(bytes: usize) -> String {
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit < 4 {
+        size /= 1024.0;
+        unit += 1;
+    }
+    let name = ["b", "K", "M", "G", "T"][unit];
+    if unit == 0 { format!("{bytes}b") } else { format!("{size:.1}{name}") }
 }
 
 fn typed(kind: &'static str, body: String) -> Answer {
@@ -124,22 +248,17 @@ fn typed(kind: &'static str, body: String) -> Answer {
 }
 
 /// Fluent Bit's shape, its spelling of plurals included.
-fn uptime(seconds: u64) -> serde_json::Value {
-    let plural = |count: u64, unit: &str| format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
-    let parts = [(seconds / 86_400, "day"), (seconds / 3_600 % 24, "hour"), (seconds / 60 % 60, "minute")];
-    let mut text: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| plural(*count, unit)).collect();
-    text.push(plural(seconds % 60, "second"));
-    let text = match text.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-        None => String::new(),
-    };
+fn uptime(seconds: u64) -> Value {
+    let plural = |count: u64, unit: &str| format!("{count} {unit}{}", if count > 1 { "s" } else { "" });
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let parts =
+        [(days, "day"), (hours, "hour"), (minutes, "minute")].map(|(count, unit)| plural(count, unit));
+    let text = format!("{} and {}", parts.join(", "), plural(seconds % 60, "second"));
     json!({"uptime_sec": seconds, "uptime_hr": format!("Weir has been running:  {text}")})
 }
 
 impl Admin {
-    fn memory(&self) -> serde_json::Value {
+    fn memory(&self) -> Value {
         let stat = self.budget.stat();
         let accounts: Vec<_> = self.budget.accounts().iter().map(|account| {
             json!({
@@ -160,6 +279,7 @@ impl Admin {
 
 /// Judges by what happened within the period: Fluent Bit's rule.
 struct Health {
+    enabled: bool,
     metrics: Arc<Metrics>,
     errors: u64,
     retry_failures: u64,
@@ -171,6 +291,7 @@ struct Health {
 impl Health {
     fn new(service: &Service, metrics: Arc<Metrics>) -> Health {
         Health {
+            enabled: service.health_check,
             metrics,
             errors: service.hc_errors_count,
             retry_failures: service.hc_retry_failure_count,
@@ -200,13 +321,29 @@ impl Health {
         }
     }
 
-    fn answer(&self) -> Answer {
+    /// Errors and given-up retries within the period.
+    fn recent(&self) -> (u64, u64) {
         let (errors, failed) = self.now();
         let (errors_then, failed_then) = self.past.borrow().front().copied().unwrap_or_default();
-        if errors - errors_then > self.errors || failed - failed_then > self.retry_failures {
-            return Answer::text(500, "error");
-        }
-        Answer::text(200, "ok")
+        (errors.saturating_sub(errors_then), failed.saturating_sub(failed_then))
+    }
+
+    fn is_healthy(&self) -> bool {
+        let (errors, failed) = self.recent();
+        errors <= self.errors && failed <= self.retry_failures
+    }
+
+    fn answer(&self) -> Answer {
+        if self.is_healthy() { Answer::text(200, "ok") } else { Answer::text(500, "error") }
+    }
+
+    fn json(&self) -> Value {
+        let (errors, retries_failed) = self.recent();
+        json!({
+            "status": if !self.enabled || self.is_healthy() { "ok" } else { "error" },
+            "errors": errors, "retries_failed": retries_failed, "error_limit": self.errors,
+            "retry_failure_limit": self.retry_failures, "period_limit": self.seconds,
+        })
     }
 }
 
@@ -215,10 +352,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uptime_names_only_the_units_that_count() {
+    fn uptime_is_spelled_as_in_fluent_bit() {
         let text = |seconds| uptime(seconds)["uptime_hr"].as_str().unwrap().to_owned();
-        assert_eq!(text(0), "Weir has been running:  0 seconds");
-        assert_eq!(text(61), "Weir has been running:  1 minute and 1 second");
+        assert_eq!(text(8), "Weir has been running:  0 day, 0 hour, 0 minute and 8 seconds");
         assert_eq!(text(180_123), "Weir has been running:  2 days, 2 hours, 2 minutes and 3 seconds");
+    }
+
+    #[test]
+    fn sizes_are_written_as_in_fluent_bit() {
+        for (bytes, text) in [(0, "0b"), (1023, "1023b"), (1024, "1.0K"), (5_000_000, "4.8M")] {
+            assert_eq!(human(bytes), text);
+        }
     }
 }

@@ -1,16 +1,62 @@
 //! Starts the pipeline, and does what signals say until it has stopped.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use budget::Budget;
 use engine::lane::{Stopper, runtime};
 use engine::metrics::Metrics;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
 use crate::cli::Options;
 use crate::load::Loaded;
 use crate::{admin, heap, log};
+
+/// Reloads, as those who ask for them and those who count them see them.
+pub struct Reloads {
+    /// When the process started.
+    pub started: Instant,
+    /// The same by the clock on the wall.
+    pub started_at: SystemTime,
+    /// How many were carried out.
+    pub count: Cell<u64>,
+    /// Whether they may be asked for.
+    enabled: Cell<bool>,
+    running: Cell<bool>,
+    asked: Notify,
+}
+
+impl Reloads {
+    fn new(enabled: bool) -> Rc<Reloads> {
+        Rc::new(Reloads {
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            count: Cell::new(0),
+            enabled: Cell::new(enabled),
+            running: Cell::new(false),
+            asked: Notify::new(),
+        })
+    }
+
+    /// Asks for a reload.
+    ///
+    /// # Errors
+    /// True when one is running, false when they are not enabled.
+    pub fn ask(&self) -> Result<(), bool> {
+        if !self.enabled.get() {
+            return Err(false);
+        }
+        if self.running.get() {
+            return Err(true);
+        }
+        self.asked.notify_one();
+        Ok(())
+    }
+}
 
 /// Goes into the background, as `daemon` asks for: the process that was started ends, and this one has no
 /// terminal. Relative paths of the configuration then start at `/`, as in Fluent Bit, but for the configuration's.
@@ -62,8 +108,9 @@ pub fn run(loaded: Loaded, options: &Options) -> Result<u8, String> {
         let signals = Signals::listen()?;
         pipeline.start().map_err(|failed| failed.join("\n"))?;
         let stopper = Stopper::default();
+        let reloads = Reloads::new(service.hot_reload);
         if service.http_server {
-            admin::start(&service, pipeline.metrics(), &budget, stopper.stop())?;
+            admin::start(&service, pipeline.metrics(), &budget, Rc::clone(&reloads), stopper.stop())?;
         }
         let dump = Dump { metrics: pipeline.metrics(), budget: budget.clone() };
         tokio::task::spawn_local(signals.obey(stopper.clone(), dump));

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use options::{Options, Period, Size, Value};
 
+use crate::select::TagRegex;
+
 /// `[SERVICE]`, `service:`.
 #[derive(Debug, Clone, Options)]
 pub struct Service {
@@ -85,6 +87,12 @@ pub struct InputCommon {
     /// The time within which a message like one before is not logged again, in seconds; 0 logs all.
     #[option(default = "0")]
     pub log_suppress_interval: Period,
+    /// Off: no output gets the records; they are counted as unrouted.
+    #[option(default = "on")]
+    pub routable: bool,
+    /// Run the input in a thread of its own.
+    #[option(default = "off")]
+    pub threaded: bool,
     /// The most memory that records of this input may hold; 0 for no limit but the process's.
     #[option(default = "0")]
     pub mem_buf_limit: Size,
@@ -117,6 +125,11 @@ pub struct FilterCommon {
     /// The tags the filter applies to; `*` stands for any run of characters.
     #[option(name = "match")]
     pub pattern: Option<String>,
+    /// The tags it applies to as a regular expression that matches their start, instead of `match`.
+    pub match_regex: Option<TagRegex>,
+    /// Off: the filter is there and does nothing.
+    #[option(default = "on")]
+    pub active: bool,
     /// The instance's name in logs and metrics.
     pub alias: Option<String>,
     /// What this instance logs, instead of the service's level.
@@ -135,6 +148,8 @@ pub struct OutputCommon {
     /// The tags the output takes; `*` stands for any run of characters.
     #[option(name = "match")]
     pub pattern: Option<String>,
+    /// The tags it takes as a regular expression that matches their start, instead of `match`.
+    pub match_regex: Option<TagRegex>,
     /// The instance's name in logs and metrics.
     pub alias: Option<String>,
     /// What this instance logs, instead of the service's level.
@@ -142,6 +157,9 @@ pub struct OutputCommon {
     /// The time within which a message like one before is not logged again, in seconds; 0 logs all.
     #[option(default = "0")]
     pub log_suppress_interval: Period,
+    /// Threads that flush; 0 for the core thread. Without it as many as the plugin wants.
+    #[option(max = "64")]
+    pub workers: Option<usize>,
     /// How often a batch is retried before it is dropped: a number, no_limits or no_retries. Without it a batch
     /// is retried for as long as memory allows.
     pub retry_limit: Option<RetryLimit>,

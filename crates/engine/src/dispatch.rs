@@ -90,7 +90,7 @@ impl Dispatch {
     /// Queues a sealed chunk for every output that takes its tag.
     pub fn route(&mut self, sealed: Sealed) {
         let Sealed { chunk, slip } = sealed;
-        let outputs = self.routes.of(&chunk.tag);
+        let outputs = self.routes.from(chunk.input, &chunk.tag);
         let records = chunk.events.records;
         if outputs.is_empty() {
             if self.metrics.unrouted_records.get() == 0 {

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod common;
 pub mod dispatch;
 pub mod emit;
+pub mod families;
 pub mod lane;
 pub mod limits;
 pub mod logs;
@@ -21,6 +22,7 @@ pub mod receipt;
 pub mod registry;
 pub mod retry;
 pub mod route;
+pub mod select;
 pub mod store;
 
 pub use batch::{Batch, Part};

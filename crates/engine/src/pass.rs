@@ -12,18 +12,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use budget::Account;
-use event::{Corrupt, Cursor, Entry, Events, Pattern, Progress, Record, SPARE_ENTRIES, Tag, Window, Writer};
+use event::{Corrupt, Cursor, Entry, Events, Progress, Record, SPARE_ENTRIES, Tag, Window, Writer};
 use tokio::time::{Instant, timeout_at};
 
 use crate::emit::Refused;
 use crate::limits::{EMITTED_TAGS, WINDOW_ENTRIES, WINDOW_RECORDS};
 use crate::metrics::{FilterMetrics, InputMetrics};
 use crate::plugin::Filter;
+use crate::select::Select;
 
 /// A processor or filter in a lane.
 pub struct Stage {
     /// The tags it applies to.
-    pub pattern: Pattern,
+    pub pattern: Select,
     /// The plugin.
     pub filter: RefCell<Box<dyn Filter>>,
     /// Its counters.
@@ -394,7 +395,7 @@ mod tests {
     }
 
     fn stage(pattern: &str, filter: Box<dyn Filter>, emits: Emits) -> Rc<Stage> {
-        let pattern = Pattern::new(pattern);
+        let pattern = Select::from(event::Pattern::new(pattern));
         Rc::new(Stage { pattern, filter: RefCell::new(filter), metrics: Arc::default(), emits })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use budget::{Account, Budget, Share};
-use event::{Pattern, Tag};
+use event::Tag;
 use options::{Options, Problem, Problems, Reader, Section, Text};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
@@ -27,6 +27,7 @@ use crate::processors::{Of, Processors, Unit};
 use crate::registry::{Named, Registry};
 use crate::retry::Schedule;
 use crate::route::Routes;
+use crate::select::Select;
 use crate::store::{ChunkIds, Sealed, Store};
 
 /// The sections of a configuration that make a pipeline.
@@ -72,14 +73,17 @@ struct InputInstance {
     origin: Origin,
     decode: Account,
     promise: Promise,
+    threaded: bool,
+    routable: bool,
 }
 
 struct OutputInstance {
     output: Arc<dyn Output>,
-    pattern: Option<Pattern>,
+    pattern: Option<Select>,
     plan: Schedule,
     metrics: Arc<OutputMetrics>,
     processors: Option<Processors>,
+    workers: Option<usize>,
 }
 
 /// What was opened, and what is to be said about it.
@@ -218,12 +222,21 @@ impl Opening<'_> {
         let metrics = Arc::new(InputMetrics { name: setup.name.clone(), ..InputMetrics::default() });
         let tag = Tag::new(common.tag.as_deref().unwrap_or(&setup.name));
         let origin = Origin { input: number, account: chunks?, metrics };
+        let InputCommon { threaded, routable, .. } = common;
         let promise = Promise {
             acknowledge: common.acknowledge.unwrap_or(Acknowledge::Buffered),
             patience: common.acknowledge_timeout.duration(),
         };
-        let instance =
-            InputInstance { input: input?, name: setup.name, tag, origin, decode: decode?, promise };
+        let instance = InputInstance {
+            input: input?,
+            name: setup.name,
+            tag,
+            origin,
+            decode: decode?,
+            promise,
+            threaded,
+            routable,
+        };
         Some(LaneInput { instance: Arc::new(instance), processors })
     }
 
@@ -237,13 +250,16 @@ impl Opening<'_> {
         let emits = filter.as_deref().map(|filter| self.emitter(filter, &setup, &mut reader));
         self.finish(reader, plugin.name);
         let common = common?;
-        let Some(pattern) = common.pattern else {
+        if !common.active {
+            return None;
+        }
+        let Some(pattern) = Select::of(common.pattern.as_deref(), common.match_regex) else {
             self.warnings
                 .push(format!("{}: filter {} has no match: it sees nothing", section.pos, setup.name));
             return None;
         };
         let metrics = Arc::new(FilterMetrics { name: setup.name, ..FilterMetrics::default() });
-        Some(Unit { filter: filter?, pattern: Pattern::new(&pattern), metrics, emits: emits? })
+        Some(Unit { filter: filter?, pattern, metrics, emits: emits? })
     }
 
     /// The emitter of a filter, if it has one.
@@ -285,7 +301,9 @@ impl Opening<'_> {
         let processors = self.output_processors(&setup, &mut reader);
         self.finish(reader, plugin.name);
         let common = common?;
-        let pattern = common.pattern.as_deref().or(single.then_some("*"));
+        let always = common.pattern.is_none() && common.match_regex.is_none() && single;
+        let pattern = if always { Some("*") } else { common.pattern.as_deref() };
+        let pattern = Select::of(pattern, common.match_regex.clone());
         if pattern.is_none() {
             self.warnings
                 .push(format!("{}: output {} has no match: it receives nothing", section.pos, setup.name));
@@ -297,8 +315,7 @@ impl Opening<'_> {
         };
         let own = Own(output.clone());
         let metrics = Arc::new(OutputMetrics { name: setup.name, own, ..OutputMetrics::default() });
-        let pattern = pattern.map(Pattern::new);
-        Some(OutputInstance { output: output?, pattern, plan, metrics, processors })
+        Some(OutputInstance { output: output?, pattern, plan, metrics, processors, workers: common.workers })
     }
 }
 
@@ -335,7 +352,10 @@ impl Pipeline {
             .enumerate()
             .map(|(index, output)| open_lanes(output, index, &answers))
             .collect();
-        let dispatch = Dispatch::new(Routes::new(patterns), targets?, metrics, seed());
+        let unroutable = inputs.iter().filter(|input| !input.instance.routable);
+        let unroutable = unroutable.map(|input| input.instance.origin.input).collect();
+        let routes = Routes::new(patterns).without(unroutable);
+        let dispatch = Dispatch::new(routes, targets?, metrics, seed());
         let (sealer, sealed) = mpsc::channel(SEALED_QUEUE);
         let lanes = Lanes { filters, sealer, ids: ChunkIds::default(), flush, grace, stop: stop.clone() };
         lanes.open(inputs)?;
@@ -355,8 +375,9 @@ fn open_lanes(
     index: usize,
     answers: &mpsc::Sender<Answer>,
 ) -> std::io::Result<Target> {
-    let OutputInstance { output, plan, metrics, processors, .. } = instance;
+    let OutputInstance { output, plan, metrics, processors, workers, .. } = instance;
     let mut drive = output.drive();
+    drive.lanes = workers.unwrap_or(drive.lanes);
     if processors.is_some() {
         // What is set aside for a processed batch is as large as a chunk.
         drive.batch_bytes = drive.batch_bytes.min(CHUNK_BYTES);
@@ -416,7 +437,7 @@ impl Lanes {
     fn open(self, inputs: Vec<LaneInput>) -> std::io::Result<()> {
         let mut on_core = Vec::new();
         for input in inputs {
-            let lanes = input.instance.input.lanes();
+            let lanes = input.instance.input.lanes().max(usize::from(input.instance.threaded));
             if lanes == 0 {
                 on_core.push(input);
                 continue;

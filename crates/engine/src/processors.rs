@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use budget::{Account, Buf, Share};
-use event::{Events, Pattern};
+use event::Events;
 use options::{Options, Problem, Reader, Section};
 use tokio::sync::Semaphore;
 
@@ -21,11 +21,12 @@ use crate::metrics::FilterMetrics;
 use crate::pass::{Emits, Origin, Pass, Stage};
 use crate::pipeline::Opening;
 use crate::plugin::{Filter, Setup};
+use crate::select::Select;
 
 /// A filter or processor before it is in a lane.
 pub(crate) struct Unit {
     pub(crate) filter: Box<dyn Filter>,
-    pub(crate) pattern: Pattern,
+    pub(crate) pattern: Select,
     pub(crate) metrics: Arc<FilterMetrics>,
     pub(crate) emits: Emits,
 }
@@ -96,7 +97,7 @@ impl Opening<'_> {
             reader.refuse("name", what, Some("use it as a filter, or as a processor of an input".to_owned()));
         }
         self.finish(reader, plugin.name);
-        let pattern = Pattern::new(common?.pattern.as_deref().unwrap_or("*"));
+        let pattern = Select::of(Some(common?.pattern.as_deref().unwrap_or("*")), None)?;
         let metrics = Arc::new(FilterMetrics { name: setup.name, ..FilterMetrics::default() });
         let filter = filter?;
         let emits = if filter.emitter().is_some() { Emits::AsInput } else { Emits::Nothing };

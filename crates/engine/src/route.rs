@@ -3,20 +3,33 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use event::{Pattern, Tag};
+use event::Tag;
 
 use crate::limits::{ROUTE_CACHE, ROUTE_CACHE_TAG};
+use crate::select::Select;
 
 /// The outputs' patterns, and the tags that were looked up.
 pub struct Routes {
-    patterns: Vec<Option<Pattern>>,
+    patterns: Vec<Option<Select>>,
     known: HashMap<Tag, Rc<[usize]>>,
+    /// Inputs whose records go nowhere: `routable off`.
+    unroutable: Vec<usize>,
 }
 
 impl Routes {
     /// Outputs by their patterns. One without a pattern takes nothing.
-    pub fn new(patterns: Vec<Option<Pattern>>) -> Routes {
-        Routes { patterns, known: HashMap::new() }
+    pub fn new(patterns: Vec<Option<Select>>) -> Routes {
+        Routes { patterns, known: HashMap::new(), unroutable: Vec::new() }
+    }
+
+    /// The same, but for the records of these inputs, which no output takes.
+    pub fn without(self, unroutable: Vec<usize>) -> Routes {
+        Routes { unroutable, ..self }
+    }
+
+    /// The outputs that take records of this input and tag.
+    pub fn from(&mut self, input: usize, tag: &Tag) -> Rc<[usize]> {
+        if self.unroutable.contains(&input) { Rc::from([]) } else { self.of(tag) }
     }
 
     /// The outputs that take this tag, in the order of the configuration.
@@ -27,7 +40,7 @@ impl Routes {
         if self.known.len() >= ROUTE_CACHE {
             self.known.clear();
         }
-        let matching = |pattern: &Option<Pattern>| pattern.as_ref().is_some_and(|p| p.matches(tag.as_str()));
+        let matching = |pattern: &Option<Select>| pattern.as_ref().is_some_and(|p| p.matches(tag.as_str()));
         let outputs: Rc<[usize]> =
             self.patterns.iter().enumerate().filter(|(_, p)| matching(p)).map(|(index, _)| index).collect();
         if tag.as_str().len() <= ROUTE_CACHE_TAG {
@@ -40,10 +53,11 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use event::Pattern;
 
     #[test]
     fn a_tag_goes_to_every_output_that_matches_it_and_to_no_other() {
-        let patterns = ["app.*", "*", "db.*"].map(|text| Some(Pattern::new(text)));
+        let patterns = ["app.*", "*", "db.*"].map(|text| Some(Select::from(Pattern::new(text))));
         let mut routes = Routes::new([patterns.as_slice(), &[None]].concat());
         assert_eq!(*routes.of(&Tag::new("app.web")), [0, 1]);
         assert_eq!(*routes.of(&Tag::new("x")), [1]);
@@ -51,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_tags_is_bounded() {
-        let mut routes = Routes::new(vec![Some(Pattern::new("*"))]);
+        let mut routes = Routes::new(vec![Some(Select::from(Pattern::new("*")))]);
         for number in 0..3 * ROUTE_CACHE {
             routes.of(&Tag::new(&number.to_string()));
             assert!(routes.known.len() <= ROUTE_CACHE);

@@ -158,7 +158,7 @@ fn filter(filters: &[(&str, &str, &str)]) -> Work {
     let account = budget.account("hotpath", "chunks", Share::COMMON).expect("room");
     let stage = |(name, key, value): &(&str, &str, &str)| {
         Rc::new(Stage {
-            pattern: Pattern::new("*"),
+            pattern: Pattern::new("*").into(),
             filter: RefCell::new(open(&budget, name, key, value)),
             metrics: Arc::default(),
             emits: Emits::Nothing,
