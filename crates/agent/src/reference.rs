@@ -22,7 +22,6 @@ pub const SERVICE: &[&str] = &[
     "dns.",
     "storage.",
     "coro_stack_size",
-    "multiline_buffer_limit",
     "hot_reload.",
     "windows.maxstdio",
     "telemetry",

@@ -25,6 +25,9 @@ pub struct Service {
     pub daemon: bool,
     /// A file of parsers; a relative path is looked for in the working directory, then beside the configuration.
     pub parsers_file: Vec<String>,
+    /// The most bytes that lines are joined to; 0 for no limit. K, M and G stand for 1,024 and its powers.
+    #[option(default = "2MB")]
+    pub multiline_buffer_limit: BinarySize,
     /// A file of plugins in shared libraries, which are not available here.
     pub plugins_file: Vec<String>,
     /// A file of stream processor tasks, which are not available here.
@@ -177,6 +180,28 @@ impl Value for Grace {
             return Ok(Grace(None));
         }
         Period::parse(text).map(|period| Grace(Some(period.0)))
+    }
+}
+
+/// A number of bytes whose units are powers of 1,024, as only one option of Fluent Bit has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BinarySize(pub usize);
+
+impl Value for BinarySize {
+    const KIND: options::Kind = options::Kind::Size;
+
+    fn parse(text: &str) -> Result<BinarySize, options::Invalid> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let scale: usize = match unit.trim().to_ascii_lowercase().as_str() {
+            "" => 1,
+            "k" | "kb" | "kib" => 1 << 10,
+            "m" | "mb" | "mib" => 1 << 20,
+            "g" | "gb" | "gib" => 1 << 30,
+            _ => return Err(options::Invalid::not(text, "a size").hint("write for example 2M")),
+        };
+        let bytes = number.parse::<usize>().ok().and_then(|number| number.checked_mul(scale));
+        bytes.map(BinarySize).ok_or_else(|| options::Invalid::not(text, "a size"))
     }
 }
 

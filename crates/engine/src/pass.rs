@@ -169,6 +169,7 @@ impl Pass {
         let pieces = pieces.map_err(corrupt)?;
         let records: Result<Vec<Record<'_>>, Corrupt> = pieces.iter().map(|p| Record::of_whole(p)).collect();
         let mut window = Window::new(origin.input, records.map_err(corrupt)?);
+        window.more = source.records > extent.records.len();
         if !extent.marker {
             for at in stages.iter() {
                 self.stages[*at].apply(tag, &mut window);

@@ -112,7 +112,8 @@ pub struct Unused {
 /// Opens every instance and gathers all problems.
 pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budget: &Budget) -> Opened {
     let (mut problems, mut warnings) = (Problems::new(), Vec::new());
-    let parsers = Arc::new(Parsers::open(sections.parsers, &mut problems, &mut warnings));
+    let limit = service.multiline_buffer_limit.0;
+    let parsers = Arc::new(Parsers::open(sections, limit, &mut problems, &mut warnings));
     let mut opening = Opening {
         service,
         registry,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use budget::{Account, Budget, Share};
 use event::Window;
+use formats::multiline::Joins;
 use formats::parser::Parser;
 use options::{Reader, Spec};
 
@@ -94,6 +95,29 @@ impl Setup {
             reader.refuse(key, what, Some(self.parsers.hint(name)));
         }
         parser
+    }
+
+    /// The multiline parsers that option `key` names, or a problem of the section. `key_content` takes the
+    /// place of the key that they join the values of.
+    pub fn multiline(
+        &self,
+        key: &str,
+        names: &[String],
+        key_content: Option<&str>,
+        reader: &mut Reader<'_>,
+    ) -> Option<Joins> {
+        let mut parsers = Vec::new();
+        for name in names {
+            match self.parsers.find_multiline(name) {
+                Some(parser) => parsers.push(parser),
+                None => {
+                    let what = format!("option \"{key}\": there is no multiline parser \"{name}\"");
+                    reader.refuse(key, what, Some(self.parsers.multiline_hint(name)));
+                }
+            }
+        }
+        let all = parsers.len() == names.len();
+        all.then(|| Joins::new(parsers, key_content, self.parsers.multiline_limit()))
     }
 
     /// Opens an account of the instance, or reports what does not fit as a problem of its section.

@@ -261,6 +261,8 @@ pub struct Window<'a> {
     /// The input that took them: an index that the engine gave out. Together with the tag it says which stream
     /// the records belong to.
     pub input: usize,
+    /// More records of those that came in together follow in another window.
+    pub more: bool,
     emitted: Vec<(Tag, Record<'a>)>,
     held: Vec<Lease>,
 }
@@ -268,7 +270,7 @@ pub struct Window<'a> {
 impl<'a> Window<'a> {
     /// Records of an input.
     pub fn new(input: usize, records: Vec<Record<'a>>) -> Window<'a> {
-        Window { records, input, emitted: Vec::new(), held: Vec::new() }
+        Window { records, input, more: false, emitted: Vec::new(), held: Vec::new() }
     }
 
     /// Sends a record under another tag, through the filters and routes as if an input had taken it. It is not

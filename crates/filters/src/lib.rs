@@ -2,10 +2,12 @@
 
 mod grep;
 mod modify;
+mod multiline;
 mod parser;
 
 /// Every filter there is.
-pub static FILTERS: &[&engine::FilterDef] = &[&grep::FILTER, &modify::FILTER, &parser::FILTER];
+pub static FILTERS: &[&engine::FilterDef] =
+    &[&grep::FILTER, &modify::FILTER, &multiline::FILTER, &parser::FILTER];
 
 /// What can be a processor beside them.
 pub static PROCESSORS: &[&engine::FilterDef] = &[];

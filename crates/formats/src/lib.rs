@@ -5,6 +5,7 @@
 //! * [`form::Transcoder`] turns a form into a record as it arrives.
 //! * [`inflate::Decoder`] decompresses bodies as they arrive.
 //! * [`gzip::Encoder`] compresses into leased pages.
+//! * [`multiline::Multiline`] joins lines or records that belong together.
 //! * [`parser::Parser`] turns a line of text into the entries of a record.
 //! * [`ruby::RubyRegex`] is a regular expression in Ruby's syntax.
 //! * [`stdout::RecordLine`] writes records as Fluent Bit's stdout prints them.
@@ -18,6 +19,7 @@ pub mod form;
 pub mod gzip;
 pub mod inflate;
 pub mod json;
+pub mod multiline;
 pub mod parser;
 pub mod ruby;
 pub mod stdout;

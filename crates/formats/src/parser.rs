@@ -41,6 +41,7 @@ use options::{Choice, Invalid, Kind, Options, Reader, Rules, Value};
 
 pub use decode::DecodeRule;
 pub use fields::{Entries, Fields};
+pub(crate) use fields::{as_str, put_str};
 pub use leased::Leased;
 pub use types::Types;
 

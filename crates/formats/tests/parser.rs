@@ -1,9 +1,12 @@
 //! Parsers against what Fluent Bit 5.1.1 made of the same lines, recorded in `parser/cases.json`.
 
+mod recorded;
+
 use budget::{Account, Budget, Share};
 use event::EventTime;
 use formats::parser::{Fields, Parser, ParserOptions, Time, Unparsed};
 use options::Options;
+use recorded::{entries, expected};
 use serde_json::Value;
 
 /// When the lines were recorded: what a time without a year refers to.
@@ -16,59 +19,6 @@ fn account() -> Account {
 fn parser(options: &[(&str, &str)]) -> Parser {
     let pairs: Vec<_> = std::iter::once(("name", "p")).chain(options.iter().copied()).collect();
     Parser::new(ParserOptions::from_pairs(&pairs).unwrap_or_else(|problems| panic!("{problems}"))).unwrap().0
-}
-
-/// The entries as JSON text, in their order and with duplicates.
-fn json(fields: &Fields) -> String {
-    let value = |bytes: &[u8]| show(&rmpv::decode::read_value(&mut &bytes[..]).unwrap());
-    let entries: Vec<_> =
-        fields.iter().map(|(key, found)| format!("{}: {}", value(key), value(found))).collect();
-    format!("{{{}}}", entries.join(", "))
-}
-
-fn show(value: &rmpv::Value) -> String {
-    match value {
-        rmpv::Value::Map(entries) => {
-            let entries: Vec<_> =
-                entries.iter().map(|(key, value)| format!("{}: {}", show(key), show(value))).collect();
-            format!("{{{}}}", entries.join(", "))
-        }
-        rmpv::Value::Array(values) => {
-            format!("[{}]", values.iter().map(show).collect::<Vec<_>>().join(", "))
-        }
-        rmpv::Value::Nil => "null".to_owned(),
-        rmpv::Value::F64(value) if value.is_nan() => "NaN".to_owned(),
-        rmpv::Value::F64(value) => format!("{value:?}"),
-        rmpv::Value::String(text) => {
-            format!("{:?}", String::from_utf8_lossy(text.as_bytes()))
-        }
-        value => value.to_string(),
-    }
-}
-
-/// The same for a value of the recording.
-fn expected(value: &Value) -> String {
-    match value {
-        Value::Object(_) => unreachable!("objects are pairs, so that their order and duplicates are kept"),
-        Value::Array(values) => match values.split_first() {
-            Some((Value::String(kind), rest)) if kind == "map" => {
-                let pairs: Vec<_> = rest
-                    .iter()
-                    .map(|pair| format!("{:?}: {}", pair[0].as_str().unwrap(), expected(&pair[1])))
-                    .collect();
-                format!("{{{}}}", pairs.join(", "))
-            }
-            Some((_, rest)) => format!("[{}]", rest.iter().map(expected).collect::<Vec<_>>().join(", ")),
-            None => unreachable!("an array starts with what it is"),
-        },
-        Value::Number(number) if number.is_f64() => format!("{:?}", number.as_f64().unwrap()),
-        Value::String(text) => match text.strip_prefix("float ") {
-            Some("nan") => "NaN".to_owned(),
-            Some(number) => format!("{:?}", number.parse::<f64>().unwrap()),
-            None => format!("{:?}", text.strip_prefix("text ").unwrap()),
-        },
-        value => value.to_string(),
-    }
 }
 
 /// Lines where the difference is meant: see docs/differences.md.
@@ -115,12 +65,12 @@ fn every_parser_makes_of_a_line_what_fluent_bit_makes_of_it() {
                 Ok(Time::Invalid) if options.contains(&("format", "regex")) => {
                     let time =
                         rmpv::decode::read_value(&mut fields.get(b"time").or(fields.get(b"ts")).unwrap());
-                    let found = json(&fields).replace("\"ts\"", "\"time\"");
+                    let found = entries(&fields).replace("\"ts\"", "\"time\"");
                     Some((None, without_time(&found, time.unwrap().as_str().unwrap())))
                 }
                 Ok(time) => {
                     let time = if let Time::At(time) = time { Some(time) } else { None };
-                    Some((time, json(&fields)))
+                    Some((time, entries(&fields)))
                 }
                 Err(Unparsed::NoMatch) => None,
                 Err(Unparsed::Full) => panic!("the budget is large enough"),

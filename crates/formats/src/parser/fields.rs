@@ -25,6 +25,11 @@ impl Fields {
         Fields { out: Leased::new(account), entries: 0, work: None }
     }
 
+    /// These entries: so many, as msgpack.
+    pub(crate) fn of(out: Leased, entries: usize) -> Fields {
+        Fields { out, entries, work: None }
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries
@@ -44,6 +49,11 @@ impl Fields {
     pub fn clear(&mut self) {
         self.out.clear();
         self.entries = 0;
+    }
+
+    /// What pays for the entries: for who has copied them.
+    pub fn into_lease(self) -> Option<Lease> {
+        self.out.into_lease()
     }
 
     /// Forgets the entries and pays back all: for when nothing comes for a while.
@@ -211,7 +221,7 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 /// The bytes of a msgpack string.
-pub(super) fn as_str(value: &[u8]) -> Option<&[u8]> {
+pub(crate) fn as_str(value: &[u8]) -> Option<&[u8]> {
     let mut cursor = Cursor::of(value);
     match cursor.token() {
         Ok(event::Token::Str(size)) => cursor.here().get(..size),
@@ -221,7 +231,7 @@ pub(super) fn as_str(value: &[u8]) -> Option<&[u8]> {
 
 /// Appends a msgpack string.
 #[inline]
-pub(super) fn put_str(out: &mut Leased, text: &[u8]) -> Result<(), Full> {
+pub(crate) fn put_str(out: &mut Leased, text: &[u8]) -> Result<(), Full> {
     let (header, size) = str_header(text.len());
     out.ensure(size + text.len())?;
     out.extend(&header[..size])?;

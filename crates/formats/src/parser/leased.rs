@@ -152,6 +152,12 @@ impl Leased {
         self.bytes.clear();
     }
 
+    /// Drops the bytes and gives what paid for them.
+    pub fn into_lease(mut self) -> Option<Lease> {
+        self.bytes = Vec::new();
+        self.lease.take()
+    }
+
     /// Drops the bytes and pays back.
     pub fn release(&mut self) {
         self.bytes = Vec::new();
