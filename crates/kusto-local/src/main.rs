@@ -22,6 +22,7 @@ Usage: kusto-local --dir DIR [OPTIONS]
   --table NAME           table made at the start: tag:string, timestamp:datetime, log:dynamic [Logs]
   --plain-http           HTTP instead of HTTPS
   --engine ADDR          listen there for queries and streaming ingestion only, as in Azure
+  --imds ADDR            listen there, without TLS, as a machine's metadata service: tokens for managed identities
   --streaming            the table takes streaming ingestion
   --batching-time MS     how long messages wait for others before they are ingested [0]
   --azurite URL          storage, such as http://127.0.0.1:10000/devstoreaccount1, in place of the own one
@@ -29,6 +30,7 @@ Usage: kusto-local --dir DIR [OPTIONS]
   --auth-metadata HOW    full, missing (404) or null [full]
   --token-lifetime SECS  how long an access token holds [3599]
   --sas-lifetime SECS    how long signatures and identity tokens hold [43200]
+  --short-sas            signatures as with an account's key: short enough for clients that cut them
   --help                 this text
 
 Prints key=value lines for the client, then `ready`. Stops on SIGTERM or SIGINT.
@@ -97,6 +99,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, Str
             options.streaming = true;
             continue;
         }
+        if name == "--short-sas" {
+            options.short_sas = true;
+            continue;
+        }
         let mut value =
             || inline.clone().or_else(|| arguments.next()).ok_or_else(|| format!("{name} needs a value"));
         match name.as_str() {
@@ -108,6 +114,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, Str
             "--database" => options.database = value()?,
             "--table" => options.table = Some(value()?),
             "--engine" => options.engine = Some(listen(&value()?)?),
+            "--imds" => options.imds = Some(listen(&value()?)?),
             "--batching-time" => options.batching_time = milliseconds(&value()?)?,
             "--azurite" => options.azurite = Some((value()?, azurite_key.take())),
             "--azurite-key" => match (&mut options.azurite, value()?) {

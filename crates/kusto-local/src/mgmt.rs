@@ -9,7 +9,7 @@
 //! | `.show tables`, `.create table T (...)`, `.drop table T [ifexists]` | people and tests |
 //! | `.create[-or-alter] table T ingestion json\|csv mapping 'M' '[...]'`, `.show table T ingestion mappings`, `.drop table T ingestion json\|csv mapping 'M'` | |
 //! | `.alter table T policy streamingingestion enable\|disable`, `.alter table T policy ingestionbatching '{...}'`, `.show table T policy ...` | |
-//! | `.show table T extents`, `.show ingestion failures` | |
+//! | `.show table T schema as json`, `.show table T extents`, `.show ingestion failures` | |
 //! | `.ingest inline into table T <\| ...` | |
 //! | `.add database D ingestors (...)`, `.drop database D ingestors (...)` | tests: gives and takes the permission to ingest |
 //!
@@ -161,6 +161,7 @@ fn signed_url(state: &State, target: Target<'_>, permissions: &str) -> String {
         from: stamp::now(),
         lifetime: state.sas_lifetime,
         https_only: !state.plain_http,
+        short: state.short_sas,
     };
     let query = sas::issue(&state.signer, &state.identity, target, grant);
     format!("{}/{}/{}?{query}", state.base_url, target.account, target.name)

@@ -29,6 +29,8 @@ pub struct Options {
     /// Where the engine (streaming ingestion, queries) listens apart from the data-management endpoint, as in
     /// Azure. None: one address does both.
     pub engine: Option<SocketAddr>,
+    /// Where a machine's metadata service would be: tokens for managed identities, over plain HTTP.
+    pub imds: Option<SocketAddr>,
     /// Whether the table of the start takes streaming ingestion.
     pub streaming: bool,
     /// How long messages wait for others before they are ingested; zero ingests at once.
@@ -39,6 +41,8 @@ pub struct Options {
     pub metadata: Metadata,
     /// How long the signatures and the identity token of the ingestion resources hold.
     pub sas_lifetime: Duration,
+    /// Signatures with an account's key, which are short, in place of those with a delegated key.
+    pub short_sas: bool,
 }
 
 impl Options {
@@ -56,12 +60,14 @@ impl Options {
             table: Some("Logs".to_owned()),
             plain_http: false,
             engine: None,
+            imds: None,
             streaming: false,
             batching_time: Duration::ZERO,
             azurite: None,
             metadata: Metadata::Full,
             token_lifetime: Duration::from_secs(3599),
             sas_lifetime: Duration::from_secs(12 * 3600),
+            short_sas: false,
         }
     }
 }
@@ -86,6 +92,8 @@ pub struct Endpoint {
     pub engine_endpoint: String,
     /// URL to log in at.
     pub authority_host: String,
+    /// URL of a machine's metadata service, where there is one.
+    pub imds: Option<String>,
     /// Certificate to trust; None with plain HTTP.
     pub ca_file: Option<PathBuf>,
     /// Directory (tenant) id.
@@ -107,6 +115,9 @@ impl fmt::Display for Endpoint {
         writeln!(formatter, "ingestion_endpoint={}", self.ingestion_endpoint)?;
         writeln!(formatter, "engine_endpoint={}", self.engine_endpoint)?;
         writeln!(formatter, "authority_host={}", self.authority_host)?;
+        if let Some(imds) = &self.imds {
+            writeln!(formatter, "imds={imds}")?;
+        }
         if let Some(ca_file) = &self.ca_file {
             writeln!(formatter, "ca_file={}", ca_file.display())?;
         }

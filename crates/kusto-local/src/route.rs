@@ -61,6 +61,8 @@ pub(crate) enum Role {
     Both,
     Management,
     Engine,
+    /// The metadata service of a machine.
+    Machine,
 }
 
 /// What a path asks for.
@@ -131,6 +133,7 @@ impl Route {
     fn is_at(&self, role: Role) -> bool {
         match (self, role) {
             (_, Role::Both) => true,
+            (route, Role::Machine) => matches!(route, Self::Managed { app_service: false }),
             (Self::QueryV1 | Self::QueryV2 | Self::Stream { .. }, role) => role == Role::Engine,
             (Self::Mgmt | Self::Metadata, _) => true,
             (_, role) => role == Role::Management,

@@ -2,7 +2,7 @@
 //!
 //! The form is that of a user-delegation SAS ("Create a user delegation SAS"): permissions, start, expiry
 //! and the description of a delegation key are in the query and signed, so a URL is longer than 256
-//! characters, as real ones are. The string to sign is the documented one for version 2020-12-06 and
+//! characters, as real ones are. Without that description, as with a "service SAS", it is shorter. The string to sign is the documented one for version 2020-12-06 and
 //! later; the key is the server's own. Clients append the query unchanged and never compute a signature.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -14,6 +14,9 @@ use crate::stamp;
 
 const PURPOSE: &str = "sas";
 const VERSION: &str = "2026-02-06";
+
+/// Fields before those that describe a delegated key.
+const DELEGATED: usize = 6;
 
 /// RFC 3986's unreserved characters stay, as in the URLs Azure gives out.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -61,6 +64,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) from: OffsetDateTime,
     pub(crate) lifetime: std::time::Duration,
     pub(crate) https_only: bool,
+    /// With an account's key: what describes a delegated one is left out.
+    pub(crate) short: bool,
 }
 
 /// Why a signature grants nothing.
@@ -104,10 +109,11 @@ pub(crate) fn issue(signer: &Signer, identity: &Identity, target: Target<'_>, gr
         ("sks", key_service),
         ("skv", VERSION),
     ];
+    let fields = if grant.short { &fields[..DELEGATED] } else { &fields[..] };
     let value = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
     let signature = signer.sign(PURPOSE, &string_to_sign(target, value));
     let mut query = String::new();
-    for (name, value) in fields.into_iter().chain([("sig", signature.as_str())]) {
+    for (name, value) in fields.iter().copied().chain([("sig", signature.as_str())]) {
         let separator = if query.is_empty() { "" } else { "&" };
         query.push_str(&format!("{separator}{name}={}", utf8_percent_encode(value, ENCODED)));
     }
@@ -174,11 +180,12 @@ mod tests {
 
     const TARGET: Target<'_> = Target { service: Service::Blob, account: "acct", name: "box" };
 
-    fn signed(lifetime: u64) -> (Signer, String, OffsetDateTime) {
+    fn signed(lifetime: u64, short: bool) -> (Signer, String, OffsetDateTime) {
         let dir = tempfile::tempdir().unwrap();
         let (signer, identity) = crate::secrets::load(dir.path()).unwrap();
         let from = stamp::now();
-        let grant = Grant { permissions: "rw", from, lifetime: Std::from_secs(lifetime), https_only: true };
+        let lifetime = Std::from_secs(lifetime);
+        let grant = Grant { permissions: "rw", from, lifetime, https_only: true, short };
         let query = issue(&signer, &identity, TARGET, grant);
         (signer, query, from)
     }
@@ -197,8 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_grants_what_it_says_and_is_longer_than_256_characters() {
-        let (signer, query, now) = signed(60);
+    fn a_signature_grants_what_it_says_and_is_longer_than_256_characters_unless_it_is_to_be_short() {
+        let (signer, query, now) = signed(60, true);
+        assert!(query.len() < 256, "{query}");
+        assert_eq!(verdict(&signer, &query, TARGET, &['w'], now), "ok");
+        let (signer, query, now) = signed(60, false);
         assert!(query.len() > 256, "{query}");
         assert_eq!(verdict(&signer, &query, TARGET, &['w', 'c'], now), "ok");
         assert!(verdict(&signer, &query, TARGET, &['d'], now).contains("permits 'rw'"));
@@ -206,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_worthless_elsewhere_later_changed_or_cut() {
-        let (signer, query, now) = signed(60);
+        let (signer, query, now) = signed(60, false);
         let other = Target { name: "other", ..TARGET };
         let queue = Target { service: Service::Queue, ..TARGET };
         assert_eq!(verdict(&signer, &query, other, &['r'], now), "Signature did not match.");

@@ -58,19 +58,26 @@ impl Server {
         let acceptor = if options.plain_http { None } else { Some(tls::acceptor(&options.dir)?) };
         let listener = bind(options.listen)?;
         let address = listener.local_addr()?;
-        let mut listeners =
-            vec![(listener, if options.engine.is_some() { Role::Management } else { Role::Both })];
+        let role = if options.engine.is_some() { Role::Management } else { Role::Both };
+        let mut listeners = vec![(listener, role, acceptor.clone())];
         let mut engine_endpoint = base_url(options.plain_http, address);
         if let Some(engine) = options.engine {
             let listener = bind(engine)?;
             engine_endpoint = base_url(options.plain_http, listener.local_addr()?);
-            listeners.push((listener, Role::Engine));
+            listeners.push((listener, Role::Engine, acceptor.clone()));
+        }
+        let mut machine = None;
+        if let Some(imds) = options.imds {
+            let listener = bind(imds)?;
+            machine = Some(base_url(true, listener.local_addr()?));
+            listeners.push((listener, Role::Machine, None));
         }
         let state = Arc::new(open(&options, address, lock)?);
         let endpoint = Endpoint {
             ingestion_endpoint: state.base_url.clone(),
             engine_endpoint,
             authority_host: state.base_url.clone(),
+            imds: machine,
             ca_file: acceptor.is_some().then(|| tls::ca_file(&options.dir)),
             tenant_id: state.identity.tenant.clone(),
             client_id: state.identity.client_id.clone(),
@@ -97,7 +104,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("kusto-local".to_owned()).spawn(move || {
-            runtime.block_on(serve(listeners, acceptor, serving, stopped));
+            runtime.block_on(serve(listeners, serving, stopped));
             // An ingestion under way is not waited for beyond this; it starts again at the next start.
             runtime.shutdown_timeout(Duration::from_secs(5));
         })?;
@@ -199,6 +206,7 @@ fn open(options: &Options, address: SocketAddr, lock: File) -> io::Result<State>
         signer,
         token_lifetime: options.token_lifetime,
         sas_lifetime: options.sas_lifetime,
+        short_sas: options.short_sas,
         plain_http: options.plain_http,
         database: options.database.clone(),
         tables,
@@ -235,8 +243,7 @@ fn base_url(plain_http: bool, address: SocketAddr) -> String {
 }
 
 async fn serve(
-    listeners: Vec<(std::net::TcpListener, Role)>,
-    acceptor: Option<TlsAcceptor>,
+    listeners: Vec<(std::net::TcpListener, Role, Option<TlsAcceptor>)>,
     state: Arc<State>,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -245,11 +252,10 @@ async fn serve(
         tasks.push(tokio::spawn(Arc::clone(azurite).collect(Arc::clone(&state))));
     }
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
-    for (listener, role) in listeners {
+    for (listener, role, acceptor) in listeners {
         match TcpListener::from_std(listener) {
             Ok(listener) => {
-                let serving =
-                    accept(listener, role, acceptor.clone(), Arc::clone(&state), Arc::clone(&places));
+                let serving = accept(listener, role, acceptor, Arc::clone(&state), Arc::clone(&places));
                 tasks.push(tokio::spawn(serving));
             }
             Err(error) => eprintln!("kusto-local: {error}"),

@@ -31,6 +31,7 @@ pub(crate) struct State {
     pub(crate) signer: Signer,
     pub(crate) token_lifetime: Duration,
     pub(crate) sas_lifetime: Duration,
+    pub(crate) short_sas: bool,
     pub(crate) plain_http: bool,
     pub(crate) database: String,
     pub(crate) tables: Tables,

@@ -103,6 +103,22 @@ fn a_login_with_anything_wrong_is_refused_as_entra_id_does() {
 }
 
 #[test]
+fn a_machines_metadata_service_has_an_address_of_its_own_and_gives_out_tokens_only() {
+    let (_dir, _, _server, client) = start_with(|options| options.imds = Some(([127, 0, 0, 1], 0).into()));
+    let imds = client.endpoint.imds.clone().unwrap();
+    let url = format!(
+        "{imds}/metadata/identity/oauth2/token?api-version=2021-02-01&resource=https://api.kusto.windows.net"
+    );
+    assert_eq!(client.get(&url).status, 400, "the header is missing");
+    let token = client.curl(&["-H", "Metadata: true", &url], b"").json();
+    let token = token["access_token"].as_str().unwrap();
+    assert_eq!(client.command("/v1/rest/mgmt", token, "local", ".show version").status, 200);
+    for path in ["/v1/rest/mgmt", "/msi/token", "/"] {
+        assert_eq!(client.get(&format!("{imds}{path}")).status, 404, "{path}");
+    }
+}
+
+#[test]
 fn commands_and_queries_need_a_token_that_holds() {
     let (_dir, _, _server, client) = start_with(|options| options.token_lifetime = Duration::ZERO);
     let expired = client.token();
@@ -467,6 +483,7 @@ fn accepted_messages_are_ingested_exactly_once_over_a_kill() {
         ingestion_endpoint: value("ingestion_endpoint"),
         engine_endpoint: value("engine_endpoint"),
         authority_host: value("authority_host"),
+        imds: None,
         ca_file: Some(value("ca_file").into()),
         tenant_id: value("tenant_id"),
         client_id: value("client_id"),

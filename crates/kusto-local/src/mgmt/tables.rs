@@ -39,6 +39,7 @@ pub(super) fn run(state: &State, text: &str, words: &[&str]) -> Option<Answer> {
                 (false, ["policy", policy]) => show_policy(state, &table, policy),
                 (false, ["ingestion", "mappings"] | ["ingestion", _, "mappings"]) => Ok(mappings(&table)),
                 (false, ["extents"]) => Ok(extents(&table)),
+                (false, ["schema", "as", "json"]) => Ok(schema_table(state, &table)),
                 _ => Err(syntax(format!("kusto-local does not support '{}' of a table.", rest.trim()))),
             }
         })),
@@ -109,7 +110,10 @@ fn create(state: &State, text: &str) -> Answer {
         return Err(Failure::bad_request("BadRequest_LimitExceeded", "The database has too many tables."));
     }
     let table = state.tables.create(&name, columns).map_err(|error| Failure::internal(&error))?;
-    let row = json!([table.name, schema_json(&table).to_string(), state.database, "", ""]);
+    Ok(schema_table(state, &table))
+}
+
+fn schema_table(state: &State, table: &StoredTable) -> Table {
     let columns = [
         ("TableName", STRING),
         ("Schema", STRING),
@@ -117,7 +121,8 @@ fn create(state: &State, text: &str) -> Answer {
         ("Folder", STRING),
         ("DocString", STRING),
     ];
-    Ok(Table::new(&columns, &[row]))
+    let row = json!([table.name, schema_json(table).to_string(), state.database, "", ""]);
+    Table::new(&columns, &[row])
 }
 
 fn schema_json(table: &StoredTable) -> Value {

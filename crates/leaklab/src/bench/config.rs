@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::agent::Kind;
+use super::network::Network;
 use super::scenario::{Route, Scenario, Storage, Wire};
 
 /// The memory that weir gets. The peers have no such setting.
@@ -31,12 +32,16 @@ pub struct Setting<'a> {
     pub certificate: (&'a Path, &'a Path),
 }
 
+/// Whether a scenario has to play a machine's metadata service to an agent.
+pub fn needs_metadata_service(kind: Kind, scenario: &Scenario) -> bool {
+    kind == Kind::FluentBit && scenario.route == Route::Kusto
+}
+
 /// Why an agent cannot take part in a scenario, where that is known without asking it.
-pub fn obstacle(kind: Kind, scenario: &Scenario) -> Option<&'static str> {
+pub fn obstacle(kind: Kind, scenario: &Scenario, network: Option<Network>) -> Option<&'static str> {
     match (kind, scenario) {
-        // The others know only the real login service of Azure.
-        (Kind::FluentBit, Scenario { route: Route::Kusto, .. }) => {
-            Some("it cannot be pointed at a local Kusto")
+        _ if needs_metadata_service(kind, scenario) && network.is_none() => {
+            Some("its tokens come from Azure or from 169.254.169.254, and only root can play that address")
         }
         (Kind::Vector, Scenario { route: Route::Kusto, .. }) => Some("it has no output for Kusto"),
         (Kind::Vector, Scenario { wire: Wire::Http2, .. }) => Some("its input has no HTTP/2 without TLS"),
@@ -99,7 +104,7 @@ fn classic(kind: Kind, setting: &Setting<'_>) -> String {
             section(&mut text, "FILTER", options);
         }
     }
-    classic_output(&mut text, setting);
+    classic_output(&mut text, kind, setting);
     text
 }
 
@@ -110,7 +115,7 @@ const FILTERS: [&[(&str, &str)]; 3] = [
     &[("name", "modify"), ("match", "*"), ("rename", "duration_ms duration"), ("remove", "bytes")],
 ];
 
-fn classic_output(text: &mut String, setting: &Setting<'_>) {
+fn classic_output(text: &mut String, kind: Kind, setting: &Setting<'_>) {
     let sink = setting.sink.to_string();
     match setting.scenario.route {
         Route::Null | Route::Filters(_) => section(text, "OUTPUT", &[("name", "null"), ("match", "*")]),
@@ -129,12 +134,20 @@ fn classic_output(text: &mut String, setting: &Setting<'_>) {
         Route::Kusto => {
             let said = |key: &str| setting.kusto.get(key).map_or("", String::as_str);
             section(text, "OUTPUT", &[("name", "azure_kusto"), ("match", "*")]);
-            let same = ["tenant_id", "client_id", "client_secret", "ingestion_endpoint", "authority_host"];
-            for key in same {
+            let same = [("ingestion_endpoint", "ingestion_endpoint"), ("database_name", "database")];
+            for (key, what) in same.into_iter().chain([("table_name", "table")]) {
+                section(text, "", &[(key, said(what))]);
+            }
+            if needs_metadata_service(kind, setting.scenario) {
+                // Blobs and messages go to hosts for which no certificate can be named, so none is checked.
+                section(text, "", &[("auth_type", "managed_identity"), ("client_id", "system")]);
+                section(text, "", &[("tls", "on"), ("tls.verify", "off")]);
+                return;
+            }
+            for key in ["tenant_id", "client_id", "client_secret", "authority_host"] {
                 section(text, "", &[(key, said(key))]);
             }
             section(text, "", &[("tls.ca_file", said("ca_file"))]);
-            section(text, "", &[("database_name", said("database")), ("table_name", said("table"))]);
         }
     }
 }
@@ -245,8 +258,10 @@ mod tests {
         check(Kind::Vector, "http", 1, &["uri = \"http://127.0.0.1:1003/sink\""], &["blackhole"]);
         let kusto = ["name azure_kusto", "client_secret s3", "tls.ca_file /ca.pem", "table_name T"];
         check(Kind::Weir, "kusto", 1, &kusto, &["null"]);
+        check(Kind::FluentBit, "kusto", 1, &["auth_type managed_identity", "table_name T"], &["secret"]);
         let kusto = crate::bench::scenario::named("kusto").unwrap();
-        assert!(obstacle(Kind::Weir, kusto).is_none() && obstacle(Kind::FluentBit, kusto).is_some());
+        assert!(obstacle(Kind::Weir, kusto, None).is_none());
+        assert!(obstacle(Kind::FluentBit, kusto, None).is_some());
     }
 
     #[test]

@@ -38,6 +38,10 @@ impl Destination {
             }
             let mut command = Command::new(&place.kusto_local);
             command.arg("--dir").arg(&folder).args(["--database", "bench", "--table", "Logs"]);
+            if let Some(network) = place.network {
+                // Fluent Bit cuts longer signatures.
+                command.arg("--imds").arg(network.metadata_service.to_string()).arg("--short-sas");
+            }
             let mut kusto = Running::start(command.stdout(Stdio::piped()), place.load_core)?;
             destination.settings = kusto.settings().map_err(|error| format!("kusto-local: {error}"))?;
             destination.settings.insert("table".to_owned(), "Logs".to_owned());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::agent::Agent;
 use super::destination::Destination;
 use super::metrics::Counted;
+use super::network::Network;
 use super::sample::Sample;
 use super::scenario::{Load, Scenario, Wire};
 use super::subject::{PATIENCE, Subject};
@@ -25,6 +26,8 @@ pub struct Place {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub pem: String,
+    /// Where a machine's metadata service can be played.
+    pub network: Option<Network>,
     pub agent_core: usize,
     pub load_core: usize,
     pub seconds: f64,

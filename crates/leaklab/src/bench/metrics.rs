@@ -1,7 +1,7 @@
 //! What an agent says of itself: records in, records out.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::agent::Kind;
 use super::running::local;
@@ -14,15 +14,22 @@ pub struct Counted {
     pub delivered: u64,
 }
 
-/// Asks an agent.
+/// How long an agent may have no counts yet: Fluent Bit answers 404 until the second after its first records.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks an agent, again while it has no counts.
 pub fn ask(kind: Kind, port: u16) -> io::Result<Counted> {
     let path = if kind == Kind::Vector { "/metrics" } else { "/api/v1/metrics/prometheus" };
-    let mut connection = Connection::open(local(port), Duration::from_secs(10))?;
-    let (status, body) = connection.get(path)?;
-    if status != 200 {
-        return Err(io::Error::other(format!("{path} answers {status}")));
+    let started = Instant::now();
+    loop {
+        let mut connection = Connection::open(local(port), Duration::from_secs(10))?;
+        let (status, body) = connection.get(path)?;
+        match status {
+            200 => return Ok(read(kind, &String::from_utf8_lossy(&body))),
+            404 if started.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+            status => return Err(io::Error::other(format!("{path} answers {status}"))),
+        }
     }
-    Ok(read(kind, &String::from_utf8_lossy(&body)))
 }
 
 fn read(kind: Kind, text: &str) -> Counted {
@@ -53,7 +60,35 @@ fn sum(text: &str, family: &str, label: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    fn an_agent_that_has_counted_nothing_yet_is_asked_again() {
+        let listener = TcpListener::bind(local(0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let agent = std::thread::spawn(move || {
+            for answer in [
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: 35\r\n\r\nfluentbit_input_records_total{} 12\n",
+                "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+            ] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        assert_eq!(ask(Kind::FluentBit, port).unwrap(), Counted { taken: 12, delivered: 0 });
+        assert!(ask(Kind::FluentBit, port).unwrap_err().to_string().contains("answers 500"));
+        agent.join().unwrap();
+    }
 
     #[test]
     fn counters_are_read_with_and_without_labels_and_times() {

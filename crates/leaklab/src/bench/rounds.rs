@@ -7,6 +7,7 @@ use super::agent::{Agent, Kind};
 use super::history::{self, History};
 use super::machine::{self, Machine};
 use super::measure::{self, Place, Trouble};
+use super::network::Network;
 use super::options::Options;
 use super::sample::{Entry, Failure, Line, Run, Sample, Skipped};
 use super::scenario::Scenario;
@@ -33,8 +34,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     let (agents, missing) = agents(options, &binaries, &folder)?;
     let kusto_local = copy(&binaries.join("kusto-local"), &folder)?;
     let (certificate, key, pem) = certificate(&folder)?;
-    let seconds = options.seconds;
-    let place = Place { folder, kusto_local, certificate, key, pem, agent_core, load_core, seconds };
+    let (network, seconds) = (network(options, &agents)?, options.seconds);
+    let place = Place { folder, kusto_local, certificate, key, pem, network, agent_core, load_core, seconds };
     let run = circumstances(options, machine, &agents);
     let scenarios = left(options, &run)?;
     let entries = measure_all(&scenarios, &run, &agents, &missing, &place)?;
@@ -58,6 +59,20 @@ fn left(options: &Options, run: &Run) -> Result<Vec<&'static Scenario>, String> 
     let is_done =
         |scenario: &Scenario| done.iter().any(|entry| entry.scenario == scenario.name && same(entry));
     Ok(options.scenarios.iter().copied().filter(|scenario| !is_done(scenario)).collect())
+}
+
+/// A network of the bench's own, if an agent needs one for a scenario and there can be one.
+fn network(options: &Options, agents: &[Agent]) -> Result<Option<Network>, String> {
+    let needs =
+        |scenario: &Scenario| agents.iter().any(|agent| config::needs_metadata_service(agent.kind, scenario));
+    if !options.scenarios.iter().any(|scenario| needs(scenario)) {
+        return Ok(None);
+    }
+    match Network::enter() {
+        Ok(network) => Ok(Some(network)),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(format!("a network of the bench's own: {error}")),
+    }
 }
 
 /// A certificate for 127.0.0.1 that agents show, and its key.
@@ -146,7 +161,7 @@ fn measure_all(
             skipped: missing.to_vec(),
         };
         for agent in agents {
-            let reason = config::obstacle(agent.kind, scenario).map(str::to_owned);
+            let reason = config::obstacle(agent.kind, scenario, place.network).map(str::to_owned);
             entry.skipped.extend(reason.map(|reason| Skipped { agent: agent.name.clone(), reason }));
         }
         for round in 1..=run.rounds {
@@ -180,7 +195,8 @@ fn one(
     match measure::sample(place, agent, scenario, round <= RESTING) {
         Ok(sample) => {
             let sample = named(sample, &entry.run, scenario, agent, round);
-            eprintln!("{:.1} MB per CPU-second", sample.mb_per_cpu());
+            let busy = if sample.is_load_bound() { "; load and destination were at their limit" } else { "" };
+            eprintln!("{:.1} MB per CPU-second{busy}", sample.mb_per_cpu());
             history.append(&Line::Sample(sample.clone()))?;
             entry.samples.push(sample);
         }

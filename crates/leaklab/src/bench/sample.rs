@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
-use crate::load::Latency;
+use crate::load::{BUSY, Latency};
 
 /// The circumstances of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,6 +113,11 @@ impl Sample {
     /// Requests came as fast as they were answered; else it is about connections.
     pub fn is_about_rates(&self) -> bool {
         self.held == 0 && self.growth.is_empty()
+    }
+
+    /// Load and destination used so much of their core that rates are theirs.
+    pub fn is_load_bound(&self) -> bool {
+        self.is_about_rates() && self.load_cpu > BUSY
     }
 
     /// Answers in 2xx.
