@@ -4,6 +4,8 @@ use budget::{Buf, Full};
 use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
+use crate::deflate::Deflate;
+
 /// Compresses one member as its bytes come.
 ///
 /// ```
@@ -16,7 +18,8 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 /// # Ok::<(), budget::Full>(())
 /// ```
 pub struct Encoder {
-    deflate: Compress,
+    stream: Stream,
+    taken: u64,
     checksum: Hasher,
     /// What is written around the stream, and how much of it was.
     frame: Vec<u8>,
@@ -24,16 +27,27 @@ pub struct Encoder {
     ended: bool,
 }
 
+/// What compresses: the first level is our own.
+enum Stream {
+    Fast(Box<Deflate>),
+    Zlib(Compress),
+}
+
 impl Encoder {
     /// Bytes of heap that an encoder of any level holds at most, from its making until it is dropped. They
     /// are its caller's to lease.
-    pub const HELD: usize = 384 * 1024;
+    pub const HELD: usize = {
+        assert!(Deflate::HELD <= ZLIB_HELD, "what is leased is enough for either");
+        ZLIB_HELD
+    };
 
     /// An encoder of this level: 0 stores, 1 is fast, 9 is small. Higher ones count as 9.
     pub fn new(level: u32) -> Encoder {
+        // The stream alone: the processor's own instructions sum faster than the compressor does.
+        let zlib = || Compress::new_with_window_bits(Compression::new(level.min(9)), false, WINDOW_BITS);
         Encoder {
-            // The stream alone: the processor's own instructions sum faster than the compressor does.
-            deflate: Compress::new_with_window_bits(Compression::new(level.min(9)), false, WINDOW_BITS),
+            stream: if level == 1 { Stream::Fast(Box::new(Deflate::new())) } else { Stream::Zlib(zlib()) },
+            taken: 0,
             checksum: Hasher::new(),
             frame: HEADER.to_vec(),
             framed: 0,
@@ -43,7 +57,7 @@ impl Encoder {
 
     /// Bytes compressed so far, before compression.
     pub fn uncompressed(&self) -> u64 {
-        self.deflate.total_in()
+        self.taken
     }
 
     /// Compresses bytes to the end of `out`; `input` shrinks by what was taken.
@@ -53,15 +67,15 @@ impl Encoder {
     pub fn write(&mut self, input: &mut &[u8], out: &mut Buf) -> Result<(), Full> {
         assert!(!self.ended, "the member is complete");
         self.frame(out)?;
-        while !input.is_empty() {
-            let before = self.deflate.total_in();
-            let run = self.run(input, out, FlushCompress::None);
-            let (taken, rest) = input.split_at((self.deflate.total_in() - before) as usize);
-            self.checksum.update(taken);
-            *input = rest;
-            run?;
-        }
-        Ok(())
+        let before = *input;
+        let written = match &mut self.stream {
+            Stream::Fast(deflate) => deflate.write(input, out),
+            Stream::Zlib(zlib) => write(zlib, input, out),
+        };
+        let taken = &before[..before.len() - input.len()];
+        self.checksum.update(taken);
+        self.taken += taken.len() as u64;
+        written
     }
 
     /// The checksum of what was written so far, before compression.
@@ -90,8 +104,12 @@ impl Encoder {
     /// [`Full`]: after room was made, call again.
     pub fn flush(&mut self, out: &mut Buf) -> Result<(), Full> {
         self.frame(out)?;
+        let zlib = match &mut self.stream {
+            Stream::Fast(deflate) => return deflate.flush(out),
+            Stream::Zlib(zlib) => zlib,
+        };
         loop {
-            self.run(&[], out, FlushCompress::Sync)?;
+            run(zlib, &[], out, FlushCompress::Sync)?;
             // With room left nothing waits inside.
             if out.room() > 0 {
                 return Ok(());
@@ -105,27 +123,41 @@ impl Encoder {
     /// [`Full`]: after room was made, call again.
     pub fn finish(&mut self, out: &mut Buf) -> Result<(), Full> {
         self.frame(out)?;
-        while !self.ended {
-            self.ended = self.run(&[], out, FlushCompress::Finish)? == Status::StreamEnd;
-            if self.ended {
-                self.frame = ending(self.sum(), self.deflate.total_in()).to_vec();
-                self.framed = 0;
+        if !self.ended {
+            match &mut self.stream {
+                Stream::Fast(deflate) => deflate.finish(out)?,
+                Stream::Zlib(zlib) => {
+                    while run(zlib, &[], out, FlushCompress::Finish)? != Status::StreamEnd {}
+                }
             }
+            self.ended = true;
+            self.frame = ending(self.sum(), self.taken).to_vec();
+            self.framed = 0;
         }
         self.frame(out)
     }
+}
 
-    fn run(&mut self, input: &[u8], out: &mut Buf, flush: FlushCompress) -> Result<Status, Full> {
-        if out.room() == 0 {
-            out.grow()?;
-        }
-        let before = self.deflate.total_out();
-        let outcome = self.deflate.compress(input, out.spare(), flush);
-        out.advance((self.deflate.total_out() - before) as usize);
-        // It fails when it is misused, which the assertions here and there rule out.
-        let Ok(status) = outcome else { panic!("the deflate stream is inconsistent") };
-        Ok(status)
+fn write(zlib: &mut Compress, input: &mut &[u8], out: &mut Buf) -> Result<(), Full> {
+    while !input.is_empty() {
+        let before = zlib.total_in();
+        let run = run(zlib, input, out, FlushCompress::None);
+        *input = &input[(zlib.total_in() - before) as usize..];
+        run?;
     }
+    Ok(())
+}
+
+fn run(zlib: &mut Compress, input: &[u8], out: &mut Buf, flush: FlushCompress) -> Result<Status, Full> {
+    if out.room() == 0 {
+        out.grow()?;
+    }
+    let before = zlib.total_out();
+    let outcome = zlib.compress(input, out.spare(), flush);
+    out.advance((zlib.total_out() - before) as usize);
+    // It fails when it is misused, which the assertions here and there rule out.
+    let Ok(status) = outcome else { panic!("the deflate stream is inconsistent") };
+    Ok(status)
 }
 
 /// What ends a member that was cut behind an [`Encoder::flush`]: an empty last block, the checksum and the length of
@@ -146,12 +178,15 @@ fn ending(sum: u32, bytes: u64) -> [u8; 8] {
 
 impl std::fmt::Debug for Encoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Encoder({} bytes to {})", self.deflate.total_in(), self.deflate.total_out())
+        write!(f, "Encoder({} bytes)", self.taken)
     }
 }
 
 /// Magic, deflate, no flags, no time, no hint, unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+/// What zlib holds at any level, rounded up.
+const ZLIB_HELD: usize = 384 * 1024;
 
 /// A window of 32 KiB, the largest there is.
 const WINDOW_BITS: u8 = 15;

@@ -15,6 +15,7 @@
 //! the size of the body.
 
 mod block;
+mod deflate;
 pub mod form;
 pub mod gzip;
 pub mod inflate;
