@@ -36,6 +36,9 @@ use serde_json::{Map, Value, json};
 use crate::run::Reloads;
 use crate::{help, log, prometheus};
 
+/// The counters of the pipeline that runs: a reload puts others in their place.
+pub type Shown = Rc<RefCell<Arc<Metrics>>>;
+
 /// Connections of monitoring clients.
 const CONNECTIONS: usize = 32;
 /// What all of them may hold: connections, and a page each while a request arrives. Set aside, so that the
@@ -48,7 +51,7 @@ const ACCOUNT_PAGES: usize = 8;
 /// The address cannot be bound, or the ledger has no room.
 pub fn start(
     service: &Service,
-    metrics: Arc<Metrics>,
+    metrics: Shown,
     budget: &Budget,
     reloads: Rc<Reloads>,
     stop: Stop,
@@ -60,7 +63,7 @@ pub fn start(
     let bytes = ACCOUNT_PAGES * budget.page_size();
     let account =
         budget.account("http_server", "connections", Share::fixed(bytes)).map_err(|e| e.to_string())?;
-    let health = Rc::new(Health::new(service, Arc::clone(&metrics)));
+    let health = Rc::new(Health::new(service, Rc::clone(&metrics)));
     tokio::task::spawn_local(Rc::clone(&health).watch(stop.clone()));
     let admin = Admin { metrics, budget: budget.clone(), health, reloads };
     let wait = Duration::from_secs(10);
@@ -83,7 +86,7 @@ pub fn start(
 }
 
 struct Admin {
-    metrics: Arc<Metrics>,
+    metrics: Shown,
     budget: Budget,
     health: Rc<Health>,
     reloads: Rc<Reloads>,
@@ -134,7 +137,7 @@ impl Admin {
             "/api/v1/metrics" => json(self.metrics_json()),
             "/api/v1/metrics/prometheus" => {
                 let started = self.reloads.started;
-                prometheus(prometheus::v1(&self.metrics, started.elapsed(), self.reloads.started_at))
+                prometheus(prometheus::v1(&self.metrics.borrow(), started.elapsed(), self.reloads.started_at))
             }
             "/api/v1/storage" => json(self.storage()),
             "/api/v1/memory" => json(self.memory()),
@@ -169,7 +172,7 @@ impl Admin {
             logs: log::written(),
             accounts: self.budget.accounts(),
         };
-        families::all(&self.metrics, &process)
+        families::all(&self.metrics.borrow(), &process)
     }
 
     /// The counters of every instance, with Fluent Bit's keys.
@@ -184,9 +187,10 @@ impl Admin {
                 "dropped_records": m.dropped_records.get(), "retried_records": m.retried_records.get(),
             })
         };
-        let inputs: Map<_, _> = self.metrics.inputs.iter().map(|m| (m.name.clone(), input(m))).collect();
-        let filters: Map<_, _> = self.metrics.filters.iter().map(|m| (m.name.clone(), filter(m))).collect();
-        let outputs: Map<_, _> = self.metrics.outputs.iter().map(|m| (m.name.clone(), output(m))).collect();
+        let metrics = self.metrics.borrow();
+        let inputs: Map<_, _> = metrics.inputs.iter().map(|m| (m.name.clone(), input(m))).collect();
+        let filters: Map<_, _> = metrics.filters.iter().map(|m| (m.name.clone(), filter(m))).collect();
+        let outputs: Map<_, _> = metrics.outputs.iter().map(|m| (m.name.clone(), output(m))).collect();
         json!({"input": inputs, "filter": filters, "output": outputs})
     }
 
@@ -202,7 +206,8 @@ impl Admin {
                 "chunks": {"total": 0, "up": 0, "down": 0, "busy": 0, "busy_size": human(0)},
             })
         };
-        let inputs: Map<_, _> = self.metrics.inputs.iter().map(|m| (m.name.clone(), chunks(m))).collect();
+        let metrics = self.metrics.borrow();
+        let inputs: Map<_, _> = metrics.inputs.iter().map(|m| (m.name.clone(), chunks(m))).collect();
         json!({
             "storage_layer": {"chunks": {
                 "total_chunks": 0, "mem_chunks": 0, "fs_chunks": 0, "fs_chunks_up": 0, "fs_chunks_down": 0,
@@ -213,12 +218,12 @@ impl Admin {
 
     /// What the live page shows.
     fn state(&self) -> Value {
-        let held: Map<_, _> =
-            self.metrics.outputs.iter().map(|m| (m.name.clone(), json!(m.held.get()))).collect();
+        let metrics = self.metrics.borrow();
+        let held: Map<_, _> = metrics.outputs.iter().map(|m| (m.name.clone(), json!(m.held.get()))).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime": self.reloads.started.elapsed().as_secs(),
             "reloads": self.reloads.count.get(), "metrics": self.metrics_json(), "held": held,
-            "unrouted": self.metrics.unrouted_records.get(), "memory": self.memory(),
+            "unrouted": metrics.unrouted_records.get(), "memory": self.memory(),
             "health": self.health.json(), "errors": log::last_errors(),
         })
     }
@@ -280,7 +285,7 @@ impl Admin {
 /// Judges by what happened within the period: Fluent Bit's rule.
 struct Health {
     enabled: bool,
-    metrics: Arc<Metrics>,
+    metrics: Shown,
     errors: u64,
     retry_failures: u64,
     seconds: usize,
@@ -289,7 +294,7 @@ struct Health {
 }
 
 impl Health {
-    fn new(service: &Service, metrics: Arc<Metrics>) -> Health {
+    fn new(service: &Service, metrics: Shown) -> Health {
         Health {
             enabled: service.health_check,
             metrics,
@@ -302,7 +307,8 @@ impl Health {
     }
 
     fn now(&self) -> (u64, u64) {
-        let outputs = self.metrics.outputs.iter();
+        let metrics = self.metrics.borrow();
+        let outputs = metrics.outputs.iter();
         outputs.fold((0, 0), |(errors, failed), output| {
             (errors + output.errors.get(), failed + output.retries_failed.get())
         })

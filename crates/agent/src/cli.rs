@@ -81,8 +81,6 @@ Reads Fluent Bit's configuration, classic or YAML (by the extension .yaml or .ym
   -L, --http_listen ADDR    its address (default: 0.0.0.0)
   -P, --port PORT           its port (default: 2020)
   -Y, --enable-hot-reload   let SIGHUP and the API reload the configuration
-  -W, --disable-thread-safety-on-hot-reload
-                            give up what is not delivered within the grace at a reload
   -J, --help-json           all options of all plugins as JSON; of one, after -i, -F, -o or -r
   -V, --version             print the version and end
   -h, --help                print this and end; after -i, -F, -o or -r: the options of that plugin
@@ -170,7 +168,7 @@ impl Arguments {
             "H" | "http" | "http_server" => service(self, "http_server", "on"),
             "Y" | "enable-hot-reload" => service(self, "hot_reload", "on"),
             "W" | "disable-thread-safety-on-hot-reload" => {
-                service(self, "hot_reload.ensure_thread_safety", "off");
+                self.ignored("-W: a reload waits for nothing, and gives nothing up");
             }
             "supervisor" => self.ignored("--supervisor: let systemd or the container's runtime restart weir"),
             "enable-fips" => self.ignored("--enable-fips: the TLS library has no FIPS mode here"),

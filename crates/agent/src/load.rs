@@ -1,10 +1,12 @@
 //! From command line and configuration files to a pipeline, with every problem in one run.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use budget::Budget;
 use config::Document;
-use engine::common::{LogLevel, Service};
+use engine::common::{LogLevel, MemoryLimit, Service};
+use engine::metrics::Metrics;
 use engine::pipeline::{self, Pipeline, Sections, Unused, Upstream};
 use engine::registry::Registry;
 use options::{Options, Period, Pos, Problem, Problems, Reader, Section, Text, Value};
@@ -193,11 +195,11 @@ impl Read {
         }
     }
 
-    /// Types everything and opens every instance. With `running`, in its ledger and with what can be handed over.
+    /// Types everything and opens every instance; those of a reload in the ledger of what is `running`.
     ///
     /// # Errors
     /// All problems of all files and sections.
-    pub fn open(mut self) -> Result<Loaded, Problems> {
+    pub fn open(mut self, running: Option<&Running>) -> Result<Loaded, Problems> {
         let service = self.service();
         if self.problems.is_empty() {
             self.missing();
@@ -208,7 +210,11 @@ impl Read {
             (None, Ok(defaults)) => defaults,
             (None, Err(_)) => return Err(self.problems),
         };
-        let (memory, budget) = match Memory::of(for_instances.memory_limit) {
+        let divided = match running {
+            None => Memory::of(for_instances.memory_limit),
+            Some(running) => running.memory(for_instances.memory_limit),
+        };
+        let (memory, budget) = match divided {
             Ok(memory) => memory,
             Err((what, hint)) => {
                 let position =
@@ -227,7 +233,13 @@ impl Read {
             multiline_parsers: &document.multiline_parsers,
             upstreams: &self.upstreams,
         };
-        let opened = pipeline::open(&for_instances, &sections, REGISTRY, &budget);
+        let opened = pipeline::open(
+            &for_instances,
+            &sections,
+            REGISTRY,
+            &budget,
+            running.map(|r| Arc::clone(&r.metrics)),
+        );
         self.problems.append(opened.problems);
         judge(opened.unused, &mut self.problems, &mut self.warnings);
         self.warnings.extend(opened.warnings);
@@ -262,6 +274,28 @@ fn instances(document: &Document) -> Vec<log::Instance> {
         }
     }
     instances
+}
+
+/// What a reload keeps of the running agent.
+pub struct Running {
+    /// The ledger.
+    pub budget: Budget,
+    /// How it is divided.
+    pub memory: Memory,
+    /// The limit as it was configured.
+    pub memory_limit: MemoryLimit,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Running {
+    fn memory(&self, configured: MemoryLimit) -> Result<(Memory, Budget), (String, String)> {
+        if configured == self.memory_limit {
+            return Ok((self.memory, self.budget.clone()));
+        }
+        let what = "memory_limit cannot be changed by a reload".to_owned();
+        Err((what, "set it back, or restart the agent".to_owned()))
+    }
 }
 
 /// What has been read, with the variables that the main file defines.

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     {
         return failed(&format!("cannot change to {}: {error}", folder.display()));
     }
-    let loaded = match Read::all(&options).open() {
+    let loaded = match Read::all(&options).open(None) {
         Ok(loaded) => loaded,
         Err(problems) => return refused(&problems),
     };

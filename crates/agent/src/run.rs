@@ -1,20 +1,24 @@
 //! Starts the pipeline, and does what signals say until it has stopped.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use budget::Budget;
+use engine::Stop;
+use engine::common::Service;
 use engine::lane::{Stopper, runtime};
-use engine::metrics::Metrics;
+use engine::pipeline::{Pipeline, Switch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use crate::admin::{self, Shown};
 use crate::cli::Options;
-use crate::load::Loaded;
-use crate::{admin, heap, log};
+use crate::load::{Loaded, Read, Running};
+use crate::memory::Memory;
+use crate::{heap, log};
 
 /// Reloads, as those who ask for them and those who count them see them.
 pub struct Reloads {
@@ -106,16 +110,28 @@ pub fn run(loaded: Loaded, options: &Options) -> Result<u8, String> {
     LocalSet::new().block_on(&runtime, async {
         tokio::task::spawn_local(heap::settle());
         let signals = Signals::listen()?;
+        net::listener::begin_reload();
         pipeline.start().map_err(|failed| failed.join("\n"))?;
         let stopper = Stopper::default();
-        let reloads = Reloads::new(service.hot_reload);
-        if service.http_server {
-            admin::start(&service, pipeline.metrics(), &budget, Rc::clone(&reloads), stopper.stop())?;
-        }
-        let dump = Dump { metrics: pipeline.metrics(), budget: budget.clone() };
-        tokio::task::spawn_local(signals.obey(stopper.clone(), dump));
+        let (switches, switched) = mpsc::channel(1);
+        let mut agent = Agent {
+            reloads: Reloads::new(service.hot_reload),
+            options: options.clone(),
+            metrics: Rc::new(RefCell::new(pipeline.metrics())),
+            stop: stopper.stop(),
+            memory,
+            budget,
+            service,
+            switches,
+            admin: None,
+        };
+        agent.admin = agent.serve(&agent.service)?;
+        let dump = Dump { metrics: Rc::clone(&agent.metrics), budget: agent.budget.clone() };
+        tokio::task::spawn_local(signals.obey(stopper.clone(), dump, Rc::clone(&agent.reloads)));
+        tokio::task::spawn_local(agent.keep_reloading());
         tokio::task::spawn_local(await_exit(stopper.clone()));
-        let left = pipeline.run(stopper.stop()).await.map_err(|error| format!("cannot run: {error}"))?;
+        let left =
+            pipeline.run(stopper.stop(), switched).await.map_err(|error| format!("cannot run: {error}"))?;
         if left > 0 {
             tracing::error!(
                 "[engine] service has stopped ({left} batches were not delivered within the grace)"
@@ -125,6 +141,105 @@ pub fn run(loaded: Loaded, options: &Options) -> Result<u8, String> {
         }
         Ok(stopper.exit_code())
     })
+}
+
+/// The running agent, as far as a reload changes it.
+struct Agent {
+    options: Options,
+    service: Service,
+    budget: Budget,
+    memory: Memory,
+    metrics: Shown,
+    reloads: Rc<Reloads>,
+    stop: Stop,
+    switches: mpsc::Sender<Switch>,
+    /// Stops the monitoring API.
+    admin: Option<Stopper>,
+}
+
+impl Agent {
+    /// Starts the monitoring API that the service section asks for.
+    fn serve(&self, service: &Service) -> Result<Option<Stopper>, String> {
+        if !service.http_server {
+            return Ok(None);
+        }
+        let stopper = self.stop.apart();
+        let reloads = Rc::clone(&self.reloads);
+        admin::start(service, Rc::clone(&self.metrics), &self.budget, reloads, stopper.stop())?;
+        Ok(Some(stopper))
+    }
+
+    async fn keep_reloading(mut self) {
+        loop {
+            tokio::select! {
+                () = self.reloads.asked.notified() => {}
+                () = self.stop.requested() => {
+                    net::listener::release();
+                    self.admin.iter().for_each(Stopper::say);
+                    return;
+                }
+            }
+            tracing::info!("[reload] reloading the configuration, pid={}", std::process::id());
+            self.reloads.running.set(true);
+            self.budget.next_generation();
+            net::listener::begin_reload();
+            let reloaded = self.reload().await;
+            net::listener::end_reload(reloaded.is_ok());
+            self.reloads.running.set(false);
+            match reloaded {
+                Ok(()) => {
+                    self.reloads.count.set(self.reloads.count.get() + 1);
+                    tracing::info!("[reload] successful reload done");
+                }
+                Err(why) => {
+                    why.lines().for_each(|line| tracing::error!("[reload] {line}"));
+                    tracing::error!("[reload] nothing is changed: the running configuration stays");
+                }
+            }
+        }
+    }
+
+    /// Reads, checks, builds and binds everything new beside what runs, then lets it take over.
+    async fn reload(&mut self) -> Result<(), String> {
+        let running = Running {
+            budget: self.budget.clone(),
+            memory: self.memory,
+            memory_limit: self.service.memory_limit,
+            metrics: Arc::clone(&self.metrics.borrow()),
+        };
+        let loaded = Read::all(&self.options).open(Some(&running));
+        let loaded = loaded.map_err(|problems| problems.to_string())?;
+        let Loaded { service, pipeline, warnings, instances, .. } = loaded;
+        pipeline.start().map_err(|failed| failed.join("\n"))?;
+        let address =
+            |service: &Service| (service.http_server, service.http_listen.clone(), service.http_port);
+        let moved = address(&service) != address(&self.service);
+        let admin = if moved { self.serve(&service)? } else { None };
+        let metrics = pipeline.metrics();
+        if let Err(why) = self.switch(pipeline).await {
+            admin.iter().for_each(Stopper::say);
+            return Err(why);
+        }
+        if moved {
+            self.admin.iter().for_each(Stopper::say);
+            self.admin = admin;
+        }
+        *self.metrics.borrow_mut() = metrics;
+        self.reloads.enabled.set(service.hot_reload);
+        if let Err(why) = log::start(&service, &instances, &self.options) {
+            tracing::error!("[reload] the log stays as it is: {why}");
+        }
+        warnings.iter().for_each(|warning| tracing::warn!("[config] {warning}"));
+        self.service = service;
+        Ok(())
+    }
+
+    async fn switch(&self, pipeline: Pipeline) -> Result<(), String> {
+        let (done, switched) = oneshot::channel();
+        let gone = "the agent stops".to_owned();
+        self.switches.send(Switch { pipeline, done }).await.map_err(|_| gone.clone())?;
+        switched.await.map_err(|_| gone)?.map_err(|error| format!("cannot take over: {error}"))
+    }
 }
 
 /// An input whose source has ended may stop the agent as a signal does.
@@ -155,7 +270,7 @@ impl Signals {
     }
 
     /// SIGTERM, SIGINT and SIGQUIT stop the agent gracefully, a second one at once; SIGCONT prints a dump.
-    async fn obey(mut self, stopper: Stopper, dump: Dump) {
+    async fn obey(mut self, stopper: Stopper, dump: Dump, reloads: Rc<Reloads>) {
         let mut stopping = false;
         loop {
             let name = tokio::select! {
@@ -163,7 +278,13 @@ impl Signals {
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.quit.recv() => "SIGQUIT",
                 _ = self.hang_up.recv() => {
-                    tracing::warn!("[reload] hot reload is not enabled: nothing is changed");
+                    match reloads.ask() {
+                        Ok(()) => {}
+                        Err(true) => tracing::warn!("[reload] a reload is running already"),
+                        Err(false) => tracing::warn!(
+                            "[reload] hot reload is not enabled: nothing is changed; set hot_reload on in the service section"
+                        ),
+                    }
                     continue;
                 }
                 _ = self.resume.recv() => {
@@ -184,7 +305,7 @@ impl Signals {
 
 /// What SIGCONT prints to standard error.
 struct Dump {
-    metrics: Arc<Metrics>,
+    metrics: Shown,
     budget: Budget,
 }
 
@@ -195,13 +316,14 @@ impl Dump {
             text.push_str(&text_line);
             text.push('\n');
         };
-        for input in &self.metrics.inputs {
+        let metrics = self.metrics.borrow();
+        for input in &metrics.inputs {
             line(input.name.clone());
             line(format!("├─ records    : {}", input.records.get()));
             line(format!("└─ bytes      : {}", input.bytes.get()));
         }
         line("\n===== Output =====".to_owned());
-        for output in &self.metrics.outputs {
+        for output in &metrics.outputs {
             line(output.name.clone());
             line(format!("├─ delivered  : {} records, {} bytes", output.records.get(), output.bytes.get()));
             line(format!("├─ retries    : {}, {} failed", output.retries.get(), output.retries_failed.get()));

@@ -22,6 +22,8 @@ pub(crate) struct Inner {
     limit: usize,
     state: Mutex<State>,
     accounts: Mutex<Vec<Weak<AccountInner>>>,
+    /// Counts reloads.
+    generation: AtomicU64,
 }
 
 pub(crate) struct State {
@@ -76,6 +78,8 @@ pub(crate) struct AccountInner {
     owner: String,
     purpose: &'static str,
     share: Share,
+    /// The reload that opened it or took it over last.
+    generation: AtomicU64,
     // Written under the ledger's lock; atomics so that reading them takes none.
     held: AtomicUsize,
     peak: AtomicUsize,
@@ -143,7 +147,13 @@ impl Budget {
             taken: 0,
             taken_at_last_tick: 0,
         };
-        let inner = Inner { page_size, limit, state: Mutex::new(state), accounts: Mutex::new(Vec::new()) };
+        let inner = Inner {
+            page_size,
+            limit,
+            state: Mutex::new(state),
+            accounts: Mutex::new(Vec::new()),
+            generation: AtomicU64::new(0),
+        };
         Ok(Budget { inner: Arc::new(inner) })
     }
 
@@ -153,6 +163,9 @@ impl Budget {
     /// [`Full`] when the guarantee does not fit beside what is set aside and held already.
     pub fn account(&self, owner: &str, purpose: &'static str, share: Share) -> Result<Account, Full> {
         assert!(share.guaranteed <= share.max, "account {owner} {purpose}: guarantee above maximum");
+        if let Some(inherited) = self.inherit(owner, purpose, share) {
+            return Ok(inherited);
+        }
         {
             let mut state = self.inner.lock();
             if state.common + state.guaranteed + share.guaranteed > self.inner.limit {
@@ -165,6 +178,7 @@ impl Budget {
             owner: owner.to_owned(),
             purpose,
             share,
+            generation: AtomicU64::new(self.inner.generation.load(Ordering::Relaxed)),
             held: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             waits: AtomicU64::new(0),
@@ -174,6 +188,28 @@ impl Budget {
         accounts.retain(|account| account.strong_count() > 0);
         accounts.push(Arc::downgrade(&inner));
         Ok(Account { inner })
+    }
+
+    /// From now on whoever opens an account takes over the one of the same owner, purpose and share that is open
+    /// already: for a reload, whose new instances need nothing beside what their predecessors have.
+    pub fn next_generation(&self) {
+        self.inner.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The account of an earlier generation that this would be.
+    fn inherit(&self, owner: &str, purpose: &str, share: Share) -> Option<Account> {
+        let generation = self.inner.generation.load(Ordering::Relaxed);
+        let accounts = self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |account: &Arc<AccountInner>| {
+            account.owner == owner
+                && account.purpose == purpose
+                && account.share == share
+                && account.generation.load(Ordering::Relaxed) < generation
+        };
+        let inner = accounts.iter().filter_map(Weak::upgrade).find(same)?;
+        inner.generation.store(generation, Ordering::Relaxed);
+        drop(accounts);
+        Some(Account { inner })
     }
 
     /// Returns pages that recent load did not use to the kernel. To be called every 100 ms: when nothing was

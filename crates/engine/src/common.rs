@@ -35,10 +35,6 @@ pub struct Service {
     /// Let SIGHUP and the monitoring API reload the configuration.
     #[option(default = "off")]
     pub hot_reload: bool,
-    /// At a reload, wait for outputs that the new configuration does not have until they have delivered all they
-    /// hold; without it, as long as `grace` says.
-    #[option(name = "hot_reload.ensure_thread_safety", default = "on")]
-    pub reload_waits: bool,
     /// The most resident memory the process may have: a size, or `auto` for 80 % of the container's limit, or
     /// 256M without one.
     #[option(default = "auto")]

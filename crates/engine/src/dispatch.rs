@@ -69,16 +69,16 @@ struct Queue {
     waiting: Vec<(Instant, Batch)>,
     running: usize,
     next_lane: usize,
+    /// A reload has put another output in its place, or none: it takes no new records.
+    retired: bool,
 }
 
 impl Dispatch {
     /// Outputs with their routes. `seed` makes batch ids unique over restarts and spreads retries.
     pub fn new(routes: Routes, targets: Vec<Target>, metrics: Arc<Metrics>, seed: u64) -> Dispatch {
-        let queue =
-            |target| Queue { target, due: VecDeque::new(), waiting: Vec::new(), running: 0, next_lane: 0 };
         Dispatch {
             routes,
-            outputs: targets.into_iter().map(queue).collect(),
+            outputs: targets.into_iter().map(Queue::new).collect(),
             held: HashMap::new(),
             metrics,
             draw: Draw::new(seed),
@@ -144,13 +144,67 @@ impl Dispatch {
         match settle(batch, outcome, &queue.target.metrics, queue.target.plan, draw, self.stopping) {
             Next::Delivered(batch) => self.settled(output, &batch, None),
             Next::Dropped(batch, reason, why) => self.settled(output, &batch, Some((reason, why))),
-            Next::Again(batch, wait) => queue.waiting.push((now + wait, batch)),
+            Next::Again(batch, wait) => self.wait(output, now + wait, batch),
             Next::Halves(left, right) => {
                 for parts in [left, right] {
                     self.next_id += 1;
-                    queue.waiting.push((now, Batch::new(self.next_id, parts)));
+                    let half = Batch::new(self.next_id, parts);
+                    self.wait(output, now, half);
                 }
             }
+        }
+        self.outputs[output].end_if_done();
+    }
+
+    /// Puts a batch where it is tried again: with the output that has taken the place of a retired one.
+    fn wait(&mut self, output: usize, at: Instant, batch: Batch) {
+        let home = self.successor(output).unwrap_or(output);
+        self.outputs[home].waiting.push((at, batch));
+    }
+
+    /// The output that has the name of a retired one now.
+    fn successor(&self, output: usize) -> Option<usize> {
+        let queue = &self.outputs[output];
+        let name = &queue.target.metrics.name;
+        let is_successor = |other: &Queue| !other.retired && other.target.metrics.name == *name;
+        if queue.retired { self.outputs.iter().position(is_successor) } else { None }
+    }
+
+    /// Where the outputs of a new configuration go: places that nothing is left of first.
+    pub fn places(&self, count: usize) -> Vec<usize> {
+        let free = self.outputs.iter().enumerate().filter(|(_, queue)| queue.retired && queue.pending() == 0);
+        free.map(|(index, _)| index).chain(self.outputs.len()..).take(count).collect()
+    }
+
+    /// Goes on with other outputs. What the old ones have not delivered goes to the one of the same name; an
+    /// output that is gone delivers what it has. `targets` come with the places that [`places`](Self::places)
+    /// gave, and so do the routes.
+    pub fn replace(&mut self, routes: Routes, targets: Vec<(usize, Target)>, metrics: Arc<Metrics>) {
+        metrics.go_on(&self.metrics);
+        self.metrics = metrics;
+        self.routes = routes;
+        self.outputs.iter_mut().for_each(|queue| queue.retired = true);
+        for (place, target) in targets {
+            let queue = Queue::new(target);
+            if place < self.outputs.len() {
+                self.outputs[place] = queue;
+            } else {
+                self.outputs.push(queue);
+            }
+        }
+        for old in 0..self.outputs.len() {
+            if let Some(new) = self.successor(old) {
+                let (due, waiting) = (
+                    std::mem::take(&mut self.outputs[old].due),
+                    std::mem::take(&mut self.outputs[old].waiting),
+                );
+                // What is still with its lanes is settled in the name of the new one.
+                let metrics = Arc::clone(&self.outputs[new].target.metrics);
+                self.outputs[old].target.metrics = metrics;
+                self.outputs[new].due.extend(due);
+                self.outputs[new].waiting.extend(waiting);
+            }
+            self.outputs[old].end_if_done();
         }
     }
 
@@ -184,11 +238,27 @@ impl Dispatch {
 
     /// Records that are not settled, over all outputs: those in flight included.
     pub fn pending(&self) -> usize {
-        self.outputs.iter().map(|queue| queue.due.len() + queue.waiting.len() + queue.running).sum()
+        self.outputs.iter().map(Queue::pending).sum()
     }
 }
 
 impl Queue {
+    fn new(target: Target) -> Queue {
+        let (due, waiting) = (VecDeque::new(), Vec::new());
+        Queue { target, due, waiting, running: 0, next_lane: 0, retired: false }
+    }
+
+    fn pending(&self) -> usize {
+        self.due.len() + self.waiting.len() + self.running
+    }
+
+    /// A retired output with nothing left to do lets go of its lanes, which ends them.
+    fn end_if_done(&mut self) {
+        if self.retired && self.pending() == 0 {
+            self.target.lanes.clear();
+        }
+    }
+
     /// A batch that waited long enough, or a new one of the chunks in their order.
     fn next_batch(&mut self, now: Instant, next_id: &mut u128) -> Option<Batch> {
         let ready = self.waiting.iter().enumerate().filter(|(_, (at, _))| *at <= now);

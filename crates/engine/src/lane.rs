@@ -37,6 +37,11 @@ impl Stopper {
         Stop { said: self.said.subscribe(), exit: Arc::clone(&self.exit) }
     }
 
+    /// Another word to stop, for other receivers. An instance asks both for the end of the agent.
+    pub fn apart(&self) -> Stopper {
+        Stopper { said: watch::Sender::new(false), exit: Arc::clone(&self.exit) }
+    }
+
     /// Says it. Saying it again changes nothing.
     pub fn say(&self) {
         self.said.send_replace(true);
@@ -60,6 +65,11 @@ impl Stop {
     pub async fn requested(&self) {
         let mut said = self.said.clone();
         let _said_or_gone = said.wait_for(|stop| *stop).await;
+    }
+
+    /// A word to stop of its own, for a part of what this one stops. An instance asks both for the end.
+    pub fn apart(&self) -> Stopper {
+        Stopper { said: watch::Sender::new(false), exit: Arc::clone(&self.exit) }
     }
 
     /// Whether it was said.

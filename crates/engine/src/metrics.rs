@@ -205,6 +205,66 @@ pub struct OutputMetrics {
     pub own: Own,
 }
 
+impl Metrics {
+    /// The counters of the input of this name, which go on after a reload, or new ones.
+    pub(crate) fn input(before: Option<&Metrics>, name: &str) -> Arc<InputMetrics> {
+        let known = before.and_then(|metrics| metrics.inputs.iter().find(|input| input.name == name));
+        known
+            .cloned()
+            .unwrap_or_else(|| Arc::new(InputMetrics { name: name.to_owned(), ..Default::default() }))
+    }
+
+    /// The same for a filter.
+    pub(crate) fn filter(before: Option<&Metrics>, name: &str) -> Arc<FilterMetrics> {
+        let known = before.and_then(|metrics| metrics.filters.iter().find(|filter| filter.name == name));
+        known
+            .cloned()
+            .unwrap_or_else(|| Arc::new(FilterMetrics { name: name.to_owned(), ..Default::default() }))
+    }
+}
+
+impl Counter {
+    /// Goes on where another one stopped.
+    fn go_on(&self, from: &Counter) {
+        self.0.fetch_add(from.get(), Ordering::Relaxed);
+    }
+}
+
+impl OutputMetrics {
+    /// Goes on where those of the instance before a reload stopped.
+    pub(crate) fn go_on(&self, from: &OutputMetrics) {
+        for (new, old) in [
+            (&self.records, &from.records),
+            (&self.bytes, &from.bytes),
+            (&self.errors, &from.errors),
+            (&self.retries, &from.retries),
+            (&self.retries_failed, &from.retries_failed),
+            (&self.routed, &from.routed),
+            (&self.dropped_records, &from.dropped_records),
+            (&self.retried_records, &from.retried_records),
+        ] {
+            new.go_on(old);
+        }
+        for (new, old) in self.dropped.0.iter().zip(&from.dropped.0) {
+            new.go_on(old);
+        }
+        self.held.add(from.held.get() as usize);
+    }
+}
+
+impl Metrics {
+    /// Goes on where those of the pipeline before a reload stopped. Those of its inputs and filters are the same
+    /// ones.
+    pub(crate) fn go_on(&self, from: &Metrics) {
+        for new in &self.outputs {
+            if let Some(old) = from.outputs.iter().find(|old| old.name == new.name) {
+                new.go_on(old);
+            }
+        }
+        self.unrouted_records.go_on(&from.unrouted_records);
+    }
+}
+
 /// All counters of a pipeline.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -216,4 +276,6 @@ pub struct Metrics {
     pub outputs: Vec<Arc<OutputMetrics>>,
     /// Records that no output takes.
     pub unrouted_records: Counter,
+    /// Numbers that inputs and emitters have used up.
+    pub(crate) numbers: usize,
 }

@@ -7,19 +7,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use budget::{Account, Budget, Share};
 use event::Tag;
 use options::{Options, Problem, Problems, Reader, Section, Text};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::common::{Acknowledge, FilterCommon, InputCommon, OutputCommon, Service};
 use crate::dispatch::{self, Answer, Dispatch, Target};
 use crate::emit::{self, Emitter, Promise};
-use crate::lane::{self, Stop};
+use crate::lane::{self, Stop, Stopper};
 use crate::limits::{
     CHUNK_BYTES, FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE,
     SHORTEST_TICK,
 };
-use crate::metrics::{FilterMetrics, InputMetrics, Metrics, OutputMetrics, Own};
+use crate::metrics::{InputMetrics, Metrics, OutputMetrics, Own};
 use crate::parsers::Parsers;
 use crate::pass::{Emits, Origin, Pass, Stage};
 use crate::plugin::{Filter, Input, Output, Setup};
@@ -75,6 +75,8 @@ struct InputInstance {
     promise: Promise,
     threaded: bool,
     routable: bool,
+    /// Dropped with the instance: its successor may begin then.
+    alive: watch::Sender<()>,
 }
 
 struct OutputInstance {
@@ -110,7 +112,16 @@ pub struct Unused {
 }
 
 /// Opens every instance and gathers all problems.
-pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budget: &Budget) -> Opened {
+///
+/// `before` are the counters of the pipeline that this one is to take the place of.
+pub fn open(
+    service: &Service,
+    sections: &Sections<'_>,
+    registry: Registry,
+    budget: &Budget,
+    before: Option<Arc<Metrics>>,
+) -> Opened {
+    let first = before.as_ref().map_or(0, |before| before.numbers);
     let (mut problems, mut warnings) = (Problems::new(), Vec::new());
     let limit = service.multiline_buffer_limit.0;
     let parsers = Arc::new(Parsers::open(sections, limit, &mut problems, &mut warnings));
@@ -124,7 +135,9 @@ pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budg
         unused: Vec::new(),
         warnings,
         emitters: Vec::new(),
-        inputs: sections.inputs.len(),
+        inputs: first + sections.inputs.len(),
+        first,
+        before,
     };
     let inputs: Vec<_> =
         numbered(sections.inputs).filter_map(|(n, section)| opening.input(n, section)).collect();
@@ -138,6 +151,7 @@ pub fn open(service: &Service, sections: &Sections<'_>, registry: Registry, budg
         inputs: inputs.iter().map(|input| &input.instance.origin.metrics).chain(&emitters).cloned().collect(),
         filters: filters.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
         outputs: outputs.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
+        numbers: first + sections.inputs.len() + emitters.len(),
         ..Metrics::default()
     };
     let pipeline = problems.is_empty().then(|| Pipeline {
@@ -168,6 +182,10 @@ pub(crate) struct Opening<'a> {
     /// Emitters of filters count like inputs, and are numbered behind them.
     emitters: Vec<Arc<InputMetrics>>,
     inputs: usize,
+    /// The number of the first input: no two inputs of the process have the same, reloads included.
+    first: usize,
+    /// The counters of the pipeline before a reload.
+    pub(crate) before: Option<Arc<Metrics>>,
 }
 
 impl Opening<'_> {
@@ -220,9 +238,9 @@ impl Opening<'_> {
         let processors = self.processors(Of::Input, &setup.name, &mut reader);
         self.finish(reader, plugin.name);
         let common = common?;
-        let metrics = Arc::new(InputMetrics { name: setup.name.clone(), ..InputMetrics::default() });
+        let metrics = Metrics::input(self.before.as_deref(), &setup.name);
         let tag = Tag::new(common.tag.as_deref().unwrap_or(&setup.name));
-        let origin = Origin { input: number, account: chunks?, metrics };
+        let origin = Origin { input: self.first + number, account: chunks?, metrics };
         let InputCommon { threaded, routable, .. } = common;
         let promise = Promise {
             acknowledge: common.acknowledge.unwrap_or(Acknowledge::Buffered),
@@ -237,8 +255,9 @@ impl Opening<'_> {
             promise,
             threaded,
             routable,
+            alive: watch::Sender::new(()),
         };
-        Some(LaneInput { instance: Arc::new(instance), processors })
+        Some(LaneInput { instance: Arc::new(instance), processors, predecessor: None })
     }
 
     fn filter(&mut self, number: usize, section: &Section) -> Option<Unit> {
@@ -259,7 +278,7 @@ impl Opening<'_> {
                 .push(format!("{}: filter {} has no match: it sees nothing", section.pos, setup.name));
             return None;
         };
-        let metrics = Arc::new(FilterMetrics { name: setup.name, ..FilterMetrics::default() });
+        let metrics = Metrics::filter(self.before.as_deref(), &setup.name);
         Some(Unit { filter: filter?, pattern, metrics, emits: emits? })
     }
 
@@ -274,7 +293,7 @@ impl Opening<'_> {
         let setup = self.setup(Some(&name), "");
         let share = self.share("emitter_mem_buf_limit", emitting.mem_buf_limit, reader);
         let Some(account) = setup.account("chunks", share, reader) else { return Emits::Nothing };
-        let metrics = Arc::new(InputMetrics { name, ..InputMetrics::default() });
+        let metrics = Metrics::input(self.before.as_deref(), &name);
         self.emitters.push(Arc::clone(&metrics));
         Emits::As(Origin { input: self.inputs + self.emitters.len() - 1, account, metrics })
     }
@@ -339,30 +358,40 @@ impl Pipeline {
         if failed.is_empty() { Ok(()) } else { Err(failed) }
     }
 
-    /// Runs until `stop`, then drains within the grace. Must be called in a [`LocalSet`]. Returns how many
-    /// batches and chunks were left undelivered.
+    /// Runs until `stop`, then drains within the grace; what comes out of `switches` takes its place meanwhile.
+    /// Must be called in a [`LocalSet`]. Returns how many batches and chunks were left undelivered.
     ///
     /// # Errors
     /// The system's, when a lane's thread cannot be made.
-    pub async fn run(self, stop: Stop) -> std::io::Result<usize> {
-        let Pipeline { inputs, filters, outputs, metrics, budget, flush, grace } = self;
-        let patterns = outputs.iter().map(|output| output.pattern.clone()).collect();
+    pub async fn run(self, stop: Stop, switches: mpsc::Receiver<Switch>) -> std::io::Result<usize> {
         let (answers, answered) = mpsc::channel(FLUSH_QUEUE);
-        let targets: std::io::Result<Vec<Target>> = outputs
-            .into_iter()
-            .enumerate()
-            .map(|(index, output)| open_lanes(output, index, &answers))
-            .collect();
-        let unroutable = inputs.iter().filter(|input| !input.instance.routable);
-        let unroutable = unroutable.map(|input| input.instance.origin.input).collect();
-        let routes = Routes::new(patterns).without(unroutable);
-        let dispatch = Dispatch::new(routes, targets?, metrics, seed());
         let (sealer, sealed) = mpsc::channel(SEALED_QUEUE);
-        let lanes = Lanes { filters, sealer, ids: ChunkIds::default(), flush, grace, stop: stop.clone() };
-        lanes.open(inputs)?;
-        let core = Core { dispatch, sealed: Some(sealed), answered, budget, grace, deadline: None };
-        Ok(core.run(stop).await)
+        let routes = Routes::new(Vec::new());
+        let dispatch = Dispatch::new(routes, Vec::new(), Arc::default(), seed());
+        let mut core = Core {
+            dispatch,
+            sealer: Some(sealer),
+            sealed: Some(sealed),
+            answers,
+            answered,
+            ids: ChunkIds::default(),
+            budget: self.budget.clone(),
+            grace: self.grace,
+            deadline: None,
+            inputs: stop.apart(),
+            alive: Vec::new(),
+        };
+        core.switch(self)?;
+        Ok(core.run(stop, switches).await)
     }
+}
+
+/// A pipeline that is to take the place of the running one.
+pub struct Switch {
+    /// It has been started.
+    pub pipeline: Pipeline,
+    /// Told when it has taken over, or why it could not; then nothing has changed.
+    pub done: oneshot::Sender<std::io::Result<()>>,
 }
 
 /// Unique over restarts with overwhelming likelihood: nanoseconds since 1970, mixed with the process id.
@@ -459,12 +488,15 @@ impl Lanes {
 struct LaneInput {
     instance: Arc<InputInstance>,
     processors: Vec<Unit>,
+    /// Ends with the instance that it replaces.
+    predecessor: Option<watch::Receiver<()>>,
 }
 
 impl LaneInput {
     fn for_lane(&self) -> LaneInput {
         let processors = self.processors.iter().map(Unit::for_lane).collect();
-        LaneInput { instance: Arc::clone(&self.instance), processors }
+        let predecessor = self.predecessor.clone();
+        LaneInput { instance: Arc::clone(&self.instance), processors, predecessor }
     }
 }
 
@@ -475,7 +507,7 @@ impl LaneParts {
         let filters: Vec<Rc<Stage>> = self.filters.into_iter().map(Unit::stage).collect();
         let mut passes = Vec::new();
         let tasks = LocalSet::new();
-        for LaneInput { instance, processors } in inputs {
+        for LaneInput { instance, processors, predecessor } in inputs {
             let mut stages: Vec<Rc<Stage>> = processors.into_iter().map(Unit::stage).collect();
             let own = stages.len();
             stages.extend(filters.iter().cloned());
@@ -483,7 +515,7 @@ impl LaneParts {
             passes.push((Rc::clone(&pass), instance.origin.clone()));
             let (origin, tag) = (instance.origin.clone(), instance.tag.clone());
             let emitter = Emitter::new(origin, tag, Rc::clone(&store), pass, instance.promise);
-            tasks.spawn_local(keep_running(instance, emitter, self.stop.clone()));
+            tasks.spawn_local(keep_running(instance, predecessor, emitter, self.stop.clone()));
         }
         let clock = Clock { passes, store: &store };
         let half = self.grace.map(|grace| grace / 2);
@@ -578,7 +610,19 @@ impl Clock<'_> {
 }
 
 /// Runs an input; when it fails, again after a wait that grows.
-async fn keep_running(instance: Arc<InputInstance>, emitter: Emitter, stop: Stop) {
+async fn keep_running(
+    instance: Arc<InputInstance>,
+    predecessor: Option<watch::Receiver<()>>,
+    emitter: Emitter,
+    stop: Stop,
+) {
+    if let Some(mut predecessor) = predecessor.filter(|_| !instance.input.overlaps()) {
+        // Nothing is ever sent: it ends when the sender is dropped.
+        tokio::select! {
+            _ended = predecessor.changed() => {}
+            () = stop.requested() => return,
+        }
+    }
     let mut wait = RESTART_FIRST;
     loop {
         let run = Arc::clone(&instance.input).run(emitter.clone(), stop.clone());
@@ -598,16 +642,25 @@ async fn keep_running(instance: Arc<InputInstance>, emitter: Emitter, stop: Stop
 /// The core thread's loop.
 struct Core {
     dispatch: Dispatch,
+    /// For the lanes of inputs; `None` when no more are opened.
+    sealer: Option<mpsc::Sender<Sealed>>,
     /// `None` when all lanes have ended.
     sealed: Option<mpsc::Receiver<Sealed>>,
+    /// For the lanes of outputs.
+    answers: mpsc::Sender<Answer>,
     answered: mpsc::Receiver<Answer>,
+    ids: ChunkIds,
     budget: Budget,
     grace: Option<Duration>,
     deadline: Option<Instant>,
+    /// Stops the inputs that run.
+    inputs: Stopper,
+    /// By the name of the input: ends with it.
+    alive: Vec<(String, watch::Receiver<()>)>,
 }
 
 impl Core {
-    async fn run(mut self, stop: Stop) -> usize {
+    async fn run(mut self, stop: Stop, mut switches: mpsc::Receiver<Switch>) -> usize {
         let mut tick = tokio::time::interval(LEDGER_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping = false;
@@ -621,6 +674,10 @@ impl Core {
                 Some(answer) = self.answered.recv() => self.dispatch.settle(answer, Instant::now()),
                 () = until(due) => {}
                 _ = tick.tick() => { self.budget.tick(); }
+                Some(Switch { pipeline, done }) = switches.recv(), if !stopping => {
+                    // Who asked may have given up waiting.
+                    let _gone = done.send(self.switch(pipeline));
+                }
                 () = stop.requested(), if !stopping => {
                     stopping = true;
                     self.begin_stop();
@@ -637,6 +694,39 @@ impl Core {
         self.dispatch.pending() + unrouted
     }
 
+    /// Lets a pipeline take the place of the running one. Its inputs begin, those before end; what is not
+    /// delivered goes to the outputs of the same names.
+    fn switch(&mut self, pipeline: Pipeline) -> std::io::Result<()> {
+        let Pipeline { mut inputs, filters, outputs, metrics, flush, grace, .. } = pipeline;
+        let places = self.dispatch.places(outputs.len());
+        let mut patterns = vec![None; places.iter().max().map_or(0, |last| last + 1)];
+        let mut targets = Vec::new();
+        for (place, output) in places.into_iter().zip(outputs) {
+            patterns[place] = output.pattern.clone();
+            targets.push((place, open_lanes(output, place, &self.answers)?));
+        }
+        let unroutable = inputs.iter().filter(|input| !input.instance.routable);
+        let unroutable = unroutable.map(|input| input.instance.origin.input).collect();
+        let Some(sealer) = self.sealer.clone() else { return Err(std::io::Error::other("the agent stops")) };
+        let next = self.inputs.apart();
+        let mut alive = Vec::new();
+        for input in &mut inputs {
+            let name = &input.instance.name;
+            let before = self.alive.iter().find(|(known, _)| known == name);
+            input.predecessor = before.map(|(_, receiver)| receiver.clone());
+            alive.push((name.clone(), input.instance.alive.subscribe()));
+        }
+        let lanes = Lanes { filters, sealer, ids: self.ids.clone(), flush, grace, stop: next.stop() };
+        if let Err(error) = lanes.open(inputs) {
+            next.say();
+            return Err(error);
+        }
+        self.dispatch.replace(Routes::new(patterns).without(unroutable), targets, metrics);
+        self.inputs.say();
+        (self.inputs, self.alive, self.grace) = (next, alive, grace);
+        Ok(())
+    }
+
     fn begin_stop(&mut self) {
         let now = Instant::now();
         match self.grace {
@@ -646,6 +736,8 @@ impl Core {
             None => tracing::warn!("[engine] service will shutdown when everything is delivered"),
         }
         self.deadline = self.grace.map(|grace| now + grace);
+        self.inputs.say();
+        self.sealer = None;
         self.dispatch.hasten(now);
     }
 }

@@ -146,6 +146,12 @@ pub trait Input: Send + Sync + 'static {
         0
     }
 
+    /// Whether it may run while the instance that it replaces at a reload is still ending, as servers do that
+    /// share a socket with it. Others begin when that one has ended.
+    fn overlaps(&self) -> bool {
+        false
+    }
+
     /// Binds sockets and the like, before any lane runs: the last moment to refuse to start.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::batch::{Batch, Part};
 use crate::common::FilterCommon;
 use crate::emit::Refused;
 use crate::limits::{CHUNK_BYTES, PROCESSED_SLICE};
-use crate::metrics::FilterMetrics;
+use crate::metrics::{FilterMetrics, Metrics};
 use crate::pass::{Emits, Origin, Pass, Stage};
 use crate::pipeline::Opening;
 use crate::plugin::{Filter, Setup};
@@ -98,7 +98,7 @@ impl Opening<'_> {
         }
         self.finish(reader, plugin.name);
         let pattern = Select::of(Some(common?.pattern.as_deref().unwrap_or("*")), None)?;
-        let metrics = Arc::new(FilterMetrics { name: setup.name, ..FilterMetrics::default() });
+        let metrics = Metrics::filter(self.before.as_deref(), &setup.name);
         let filter = filter?;
         let emits = if filter.emitter().is_some() { Emits::AsInput } else { Emits::Nothing };
         Some(Unit { filter, pattern, metrics, emits })

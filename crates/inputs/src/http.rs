@@ -193,6 +193,10 @@ struct Http {
 }
 
 impl Input for Http {
+    fn overlaps(&self) -> bool {
+        true
+    }
+
     fn lanes(&self) -> usize {
         self.options.workers
     }

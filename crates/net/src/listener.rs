@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use options::{Options, Period};
 
@@ -54,6 +55,10 @@ pub fn bind_as(host: &str, port: u16, options: &ListenOptions) -> Result<std::ne
 }
 
 fn bind_with(host: &str, port: u16, backlog: u32, share: bool) -> Result<std::net::TcpListener, String> {
+    kept(format!("tcp {host} {port}"), || bind_anew(host, port, backlog, share))
+}
+
+fn bind_anew(host: &str, port: u16, backlog: u32, share: bool) -> Result<std::net::TcpListener, String> {
     let fail = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => "another process listens there: stop it or choose another port",
@@ -73,6 +78,14 @@ fn bind_with(host: &str, port: u16, backlog: u32, share: bool) -> Result<std::ne
 /// # Errors
 /// The system's, with the address and what to do about it.
 pub fn bind_udp(host: &str, port: u16, receive_buffer: Option<usize>) -> Result<std::net::UdpSocket, String> {
+    kept(format!("udp {host} {port}"), || bind_udp_anew(host, port, receive_buffer))
+}
+
+fn bind_udp_anew(
+    host: &str,
+    port: u16,
+    receive_buffer: Option<usize>,
+) -> Result<std::net::UdpSocket, String> {
     let fail =
         |error: io::Error| format!("cannot listen on {host}:{port}/udp: {error}; check listen and port");
     let socket = std::net::UdpSocket::bind((host, port)).map_err(fail)?;
@@ -81,11 +94,31 @@ pub fn bind_udp(host: &str, port: u16, receive_buffer: Option<usize>) -> Result<
     Ok(socket)
 }
 
-/// A path that a socket is bound to. Dropping it removes the file.
-#[derive(Debug)]
-pub struct SocketPath(PathBuf);
+/// A path that a socket is bound to. Dropping the last copy removes the file.
+#[derive(Debug, Clone)]
+pub struct SocketPath {
+    _file: Arc<SocketFile>,
+}
 
-impl Drop for SocketPath {
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl SocketPath {
+    /// The file of a socket that was bound, or taken over, at this path.
+    fn of(path: &str) -> SocketPath {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.files.retain(|file| file.strong_count() > 0);
+        let known = kept.files.iter().filter_map(Weak::upgrade).find(|file| file.0 == Path::new(path));
+        let file = known.unwrap_or_else(|| {
+            let file = Arc::new(SocketFile(path.into()));
+            kept.files.push(Arc::downgrade(&file));
+            file
+        });
+        SocketPath { _file: file }
+    }
+}
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let _gone = std::fs::remove_file(&self.0);
     }
@@ -97,9 +130,11 @@ impl Drop for SocketPath {
 /// The system's, with the path and what to do about it.
 pub fn bind_unix(path: &str, mode: Option<u32>) -> Result<(UnixListener, SocketPath), String> {
     let fail = |error: io::Error| path_problem(path, &error);
-    clear(path, || UnixStream::connect(path).is_ok()).map_err(fail)?;
-    let listener = UnixListener::bind(path).map_err(fail)?;
-    let bound = SocketPath(path.into());
+    let listener = kept(format!("unix {path}"), || {
+        clear(path, || UnixStream::connect(path).is_ok()).map_err(fail)?;
+        UnixListener::bind(path).map_err(fail)
+    })?;
+    let bound = SocketPath::of(path);
     listener.set_nonblocking(true).map_err(fail)?;
     set_mode(path, mode).map_err(fail)?;
     Ok((listener, bound))
@@ -116,9 +151,11 @@ pub fn bind_unix_datagram(
 ) -> Result<(UnixDatagram, SocketPath), String> {
     let fail = |error: io::Error| path_problem(path, &error);
     let in_use = || UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok());
-    clear(path, in_use).map_err(fail)?;
-    let socket = UnixDatagram::bind(path).map_err(fail)?;
-    let bound = SocketPath(path.into());
+    let socket = kept(format!("unix datagram {path}"), || {
+        clear(path, in_use).map_err(fail)?;
+        UnixDatagram::bind(path).map_err(fail)
+    })?;
+    let bound = SocketPath::of(path);
     socket.set_nonblocking(true).map_err(fail)?;
     set_mode(path, mode).map_err(fail)?;
     receive_buffer.map_or(Ok(()), |bytes| set_receive_buffer(&socket, bytes)).map_err(fail)?;
@@ -162,6 +199,63 @@ fn set_receive_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Result<()> {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, value, size)
     };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The sockets of this process, so that a reload takes them over: the address is never without a listener, and
+/// connections that wait to be accepted stay where they are.
+struct Kept {
+    /// 0 until the first start or reload begins: nothing is kept in a process that does not reload.
+    generation: u64,
+    sockets: Vec<Socket>,
+    files: Vec<Weak<SocketFile>>,
+}
+
+struct Socket {
+    key: String,
+    descriptor: OwnedFd,
+    /// The reload that made it, and the last one that wanted it.
+    made: u64,
+    wanted: u64,
+}
+
+static KEPT: Mutex<Kept> = Mutex::new(Kept { generation: 0, sockets: Vec::new(), files: Vec::new() });
+
+/// The first start or a reload begins: what is bound from now on may take over what an earlier generation has bound.
+pub fn begin_reload() {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).generation += 1;
+}
+
+/// It ends. Sockets that its configuration has no use for are let go of; when it failed, those it made.
+pub fn end_reload(succeeded: bool) {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let generation = kept.generation;
+    kept.sockets
+        .retain(|socket| if succeeded { socket.wanted == generation } else { socket.made < generation });
+}
+
+/// The process stops: sockets close with those who accept from them.
+pub fn release() {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).sockets.clear();
+}
+
+/// The socket of an earlier generation with this key, or a new one, which is kept for the next.
+fn kept<S: From<OwnedFd> + AsFd>(key: String, bind: impl FnOnce() -> Result<S, String>) -> Result<S, String> {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let generation = kept.generation;
+    let known = kept.sockets.iter_mut().find(|socket| socket.key == key && socket.wanted < generation);
+    if let Some(socket) = known
+        && let Ok(copy) = socket.descriptor.try_clone()
+    {
+        socket.wanted = generation;
+        return Ok(S::from(copy));
+    }
+    let socket = bind()?;
+    if generation > 0
+        && let Ok(descriptor) = socket.as_fd().try_clone_to_owned()
+    {
+        kept.sockets.push(Socket { key, descriptor, made: generation, wanted: generation });
+    }
+    Ok(socket)
 }
 
 fn listen(address: SocketAddr, backlog: u32, share: bool) -> io::Result<std::net::TcpListener> {
