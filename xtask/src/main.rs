@@ -5,6 +5,7 @@ mod fuzz;
 mod quickstart;
 mod ratchet;
 mod run;
+mod tail;
 mod tools;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ Usage: cargo x COMMAND
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
+  tail         files that are rotated while weir is stopped and killed (cargo x tail --help)
   zoo          the leak lab on servers with known defects (cargo x zoo --times 2 --budget 60s; --synthetic)
   check        formatting and lints
   gate         check, then test
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => bench::bench(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),
+        ["tail", rest @ ..] => tail::tail(rest),
         ["zoo", "--synthetic", rest @ ..] => bench::leaklab(&[&["synthetic"], rest].concat(), &[]),
         ["zoo", rest @ ..] => bench::leaklab(&[&["zoo"], rest].concat(), &["zoo"]),
         ["check"] => check(),

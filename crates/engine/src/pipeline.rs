@@ -380,6 +380,7 @@ impl Pipeline {
             deadline: None,
             inputs: stop.apart(),
             alive: Vec::new(),
+            running: Vec::new(),
         };
         core.switch(self)?;
         Ok(core.run(stop, switches).await)
@@ -657,6 +658,8 @@ struct Core {
     inputs: Stopper,
     /// By the name of the input: ends with it.
     alive: Vec<(String, watch::Receiver<()>)>,
+    /// Those that hear of the end. One that was replaced had its say before it ended.
+    running: Vec<Arc<dyn Input>>,
 }
 
 impl Core {
@@ -691,6 +694,7 @@ impl Core {
         }
         // What the lanes sealed and nobody routed any more is undelivered too.
         let unrouted = std::iter::from_fn(|| self.sealed.as_mut()?.try_recv().ok()).count();
+        self.running.iter().for_each(|input| input.stopped());
         self.dispatch.pending() + unrouted
     }
 
@@ -716,6 +720,7 @@ impl Core {
             input.predecessor = before.map(|(_, receiver)| receiver.clone());
             alive.push((name.clone(), input.instance.alive.subscribe()));
         }
+        let running = inputs.iter().map(|input| Arc::clone(&input.instance.input)).collect();
         let lanes = Lanes { filters, sealer, ids: self.ids.clone(), flush, grace, stop: next.stop() };
         if let Err(error) = lanes.open(inputs) {
             next.say();
@@ -724,6 +729,7 @@ impl Core {
         self.dispatch.replace(Routes::new(patterns).without(unroutable), targets, metrics);
         self.inputs.say();
         (self.inputs, self.alive, self.grace) = (next, alive, grace);
+        self.running = running;
         Ok(())
     }
 
