@@ -14,4 +14,5 @@ mod kusto_ways;
 mod memory;
 mod monitoring;
 mod overload;
+mod soak;
 mod structure;

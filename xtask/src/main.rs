@@ -5,6 +5,7 @@ mod fuzz;
 mod quickstart;
 mod ratchet;
 mod run;
+mod soak;
 mod tools;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ Usage: cargo x COMMAND
   test         every test; installs the tools that the tests drive, and says so
   tools        installs those tools only
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
+  soak         the memory limit against hostile clients and dead destinations (cargo x soak --help)
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
   zoo          the leak lab on servers with known defects (cargo x zoo --times 2 --budget 60s; --synthetic)
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test(rest),
         ["tools"] => tools::install(),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["soak", rest @ ..] => soak::soak(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),
         ["zoo", "--synthetic", rest @ ..] => bench::leaklab(&[&["synthetic"], rest].concat(), &[]),

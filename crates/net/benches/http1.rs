@@ -49,6 +49,7 @@ async fn connect() -> (TcpStream, Rc<Server<Forget>>) {
         idle: LONG,
         head: LONG,
         body: LONG,
+        rate: 0,
         keep_alive: true,
         http2: true,
         tls: None,

@@ -52,6 +52,14 @@ const CONNECTION_BYTES: usize = 1_024;
 /// What a TLS session costs between two records. Measured, with the connection: 8.9 KiB.
 const TLS_BYTES: usize = 8_192;
 
+/// How long a body may be slower than [`Settings::rate`].
+const SLOW: Duration = Duration::from_secs(10);
+
+/// What an idle connection costs.
+pub const fn connection_bytes(tls: bool) -> usize {
+    CONNECTION_BYTES + if tls { TLS_BYTES } else { 0 }
+}
+
 /// How a server treats its clients.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -63,6 +71,8 @@ pub struct Settings {
     pub head: Duration,
     /// A whole body.
     pub body: Duration,
+    /// Bytes in a second that a body must come to on average, after a while; 0 for no limit.
+    pub rate: usize,
     /// Let connections carry more than one request.
     pub keep_alive: bool,
     /// Speak HTTP/2 with clients that ask for it.
