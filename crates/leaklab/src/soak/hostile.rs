@@ -35,7 +35,7 @@ fn crowd(address: SocketAddr, count: usize, start: &[u8], rest: &[u8], way: Way,
             let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(5)) else { break };
             let _nonblocking = stream.set_nonblocking(true);
             let mut one = One { stream, left: start.to_vec(), sent: 0 };
-            let _begun = one.send(usize::MAX, rest);
+            let _begun = one.send(if way == Way::Drips { start.len() } else { usize::MAX }, rest);
             crowd.push(one);
         }
         crowd.retain_mut(|one| {
