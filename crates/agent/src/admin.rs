@@ -80,7 +80,8 @@ pub fn start(
         http2: false,
         tls: None,
     };
-    let accounts = Accounts { connections: account.clone(), active: account.clone(), receive: account };
+    let accounts =
+        Accounts { connections: account.clone(), active: account.clone(), receive: account, small: None };
     tracing::info!("[http_server] listen iface={} tcp_port={}", service.http_listen, service.http_port);
     tokio::task::spawn_local(async move {
         let lanes = Lanes::new(CONNECTIONS);

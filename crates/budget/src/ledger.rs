@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     generation: AtomicU64,
     /// The ticket that was given out last.
     tickets: AtomicU64,
+    /// How many wait, for those who only want to know whether somebody does.
+    pub(crate) waiting: AtomicUsize,
 }
 
 pub(crate) struct State {
@@ -199,6 +201,7 @@ impl Budget {
             accounts: Mutex::new(Vec::new()),
             generation: AtomicU64::new(0),
             tickets: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         };
         Ok(Budget { inner: Arc::new(inner) })
     }
@@ -574,6 +577,11 @@ impl Account {
     /// The same account on behalf of the one that `other` is used on behalf of.
     pub fn on_behalf_of(&self, other: &Account) -> Account {
         Account { inner: Arc::clone(&self.inner), ticket: other.ticket }
+    }
+
+    /// Whether somebody waits for room. Only a hint: it takes no lock.
+    pub fn is_waited_for(&self) -> bool {
+        self.inner.budget.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// The budget that the account is part of.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use crate::Full;
@@ -82,6 +83,10 @@ impl Acquire {
         Acquire { account, bytes, id: None }
     }
 
+    fn count(&self, state: &State) {
+        self.account.inner.budget.waiting.store(state.waiters.len(), Ordering::Relaxed);
+    }
+
     /// Also returns whom to wake.
     fn first_try(&mut self, state: &mut State, context: &Context<'_>) -> (Poll<()>, Vec<Waker>) {
         if self.account.try_charge(state, self.bytes).is_ok() {
@@ -94,6 +99,7 @@ impl Acquire {
         let waker = context.waker().clone();
         let (bytes, ticket) = (self.bytes, self.account.ticket);
         state.waiters.push_back(Waiter { id, account, bytes, ticket, granted: false, waker });
+        self.count(state);
         self.id = Some(id);
         if ticket == 0 {
             return (Poll::Pending, Vec::new());
@@ -109,6 +115,7 @@ impl Acquire {
         };
         if state.waiters[at].granted {
             state.waiters.remove(at);
+            self.count(state);
             self.id = None;
             return Poll::Ready(());
         }
@@ -152,6 +159,7 @@ impl Drop for Acquire {
             let mut state = account.budget.lock();
             if let Some(at) = state.waiters.iter().position(|waiter| waiter.id == id) {
                 granted = state.waiters.remove(at).is_some_and(|waiter| waiter.granted);
+                account.budget.waiting.store(state.waiters.len(), Ordering::Relaxed);
             }
         }
         // Somebody behind this one may fit now, so the queue is looked at in either case.

@@ -67,7 +67,7 @@ impl Endpoint {
         Some(Endpoint {
             workers,
             settings: RawSettings { accept: listen.accept_timeout.duration(), idle, begun: BEGUN, tls },
-            accounts: Accounts { connections: connections?, receive: receive?, active: active? },
+            accounts: Accounts { connections: connections?, receive: receive?, active: active?, small: None },
             lanes: Lanes::new(0),
             bound: Mutex::new(None),
         })

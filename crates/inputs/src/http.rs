@@ -46,7 +46,7 @@ use formats::inflate::Encoding;
 use net::jwt::{Denied, ValidateOptions, Validator};
 use net::listener::ListenOptions;
 use net::server::{
-    Accounts, Answer, Begin, Head, Lanes, Server, Service, Settings, TlsServer, TlsServerOptions,
+    Accounts, Answer, Begin, Head, Lanes, SMALL_BODY, Server, Service, Settings, TlsServer, TlsServerOptions,
     connection_bytes,
 };
 use options::{Options, Period, Reader, Size, Words};
@@ -68,6 +68,10 @@ const OWN_CONNECTIONS: usize = 64;
 const OWN_RECORDS: usize = 160 << 10;
 /// Pages a lane can always receive into.
 const RECEIVING_PAGES: usize = 4;
+/// The part of the budget that bytes may be received into.
+const RECEIVING_PART: usize = 8;
+/// Pages of a lane for small requests: they are not made to wait behind large ones.
+const SMALL_PAGES: usize = 12;
 /// The time a whole head and a whole body may take.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(60);
@@ -146,8 +150,12 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     // However full the budget is, requests can be received, if only to be refused.
     let workers = options.as_ref().map_or(1, |options| options.workers);
     let guaranteed = workers * RECEIVING_PAGES * setup.budget.page_size();
-    let receive = setup.account("receive", Share { guaranteed, max: usize::MAX }, reader);
     let stat = setup.budget.stat();
+    // What waits for room to be parsed does not take the room itself.
+    let most = (stat.limit / RECEIVING_PART).max(guaranteed);
+    let receive = setup.account("receive", Share { guaranteed, max: most }, reader);
+    let small =
+        setup.account("small", Share::fixed(workers * SMALL_PAGES * setup.budget.page_size()), reader);
     let part = stat.limit / CONNECTIONS_PART;
     let tls = options.as_ref().is_some_and(|options| options.tls.enabled);
     let own = OWN_CONNECTIONS * connection_bytes(tls);
@@ -171,7 +179,7 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     Some(Arc::new(Http {
         success: success.collect(),
         lanes: Lanes::new(options.max_connections),
-        accounts: Accounts { connections: connections?, receive: receive?, active: active? },
+        accounts: Accounts { connections: connections?, receive: receive?, active: active?, small },
         listener: Mutex::new(None),
         options,
         marking,
@@ -329,7 +337,11 @@ impl Ingest {
         let format = Format::named(kind).ok_or_else(|| Answer::text(400, "error: invalid 'Content-Type'"))?;
         let options = &self.http.options;
         let answer = Answer::status(options.successful_response_code);
+        let length = head.header("content-length").and_then(|length| length.parse::<usize>().ok());
+        let short =
+            length.is_some_and(|length| length <= SMALL_BODY) && head.header("content-encoding").is_none();
         Ok(Plan {
+            small: self.http.accounts.small.clone().filter(|small| short && small.is_waited_for()),
             tag: tag_of(head.path()).unwrap_or_else(|| self.out.tag().clone()),
             marks: self.http.marking.of(head),
             format,

@@ -54,7 +54,8 @@ async fn connect() -> (TcpStream, Rc<Server<Forget>>) {
         http2: true,
         tls: None,
     };
-    let accounts = Accounts { connections: account.clone(), active: account.clone(), receive: account };
+    let accounts =
+        Accounts { connections: account.clone(), active: account.clone(), receive: account, small: None };
     let server = Server::new(Forget, settings, accounts);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

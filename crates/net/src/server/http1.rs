@@ -11,7 +11,8 @@ use super::framing::{Framing, Piece};
 use super::stream::Stream;
 use super::watch::{Tick, Watch};
 use super::{
-    Answer, Begin, Body, End, HEAD_BYTES, Head, Headers, SLOW, Server, Service, Slot, http2, turn_away,
+    Answer, Begin, Body, End, HEAD_BYTES, Head, Headers, Receive, SLOW, SMALL_BODY, Server, Service, Slot,
+    http2, turn_away,
 };
 
 /// The most headers of a request.
@@ -37,7 +38,8 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Serves a connection to its end.
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch: Watch, slot: Slot) {
     let input = Buf::new(&server.accounts.receive);
-    let mut connection = Connection { stream, input, watch, slot, fresh: server.settings.http2 };
+    let (receive, fresh) = (Rc::clone(&server.receive), server.settings.http2);
+    let mut connection = Connection { stream, input, receive, watch, slot, fresh, small: false };
     if matches!(connection.stream, Stream::Tls(_)) {
         // Boxed, as everything below, so that a connection that waits for a request is small.
         match Box::pin(connection.handshake(server.settings.accept)).await {
@@ -81,8 +83,11 @@ pub(super) struct Connection {
     pub(super) input: Buf,
     pub(super) watch: Watch,
     pub(super) slot: Slot,
+    receive: Rc<Receive>,
     /// Nothing has arrived that rules HTTP/2 out.
     fresh: bool,
+    /// The last request was small.
+    small: bool,
 }
 
 /// What a head says about the rest of the request.
@@ -180,13 +185,20 @@ impl Connection {
         if self.input.room() >= READ_AT_LEAST {
             return Ok(());
         }
-        let account = self.input.account().clone();
-        let page = account.lease(account.page_size());
-        let page = match tokio::time::timeout(PAGE_WAIT, page).await {
-            Ok(Ok(page)) => page,
-            Ok(Err(_)) | Err(_) => return Err(End::Full),
+        let receive = &*self.receive;
+        let small = receive.small.as_ref().filter(|_| self.small && self.input.is_empty());
+        let at_once = small.and_then(|small| Some((small, small.try_lease(small.page_size()).ok()?)));
+        let (account, page) = match at_once {
+            Some(paid) => paid,
+            None => {
+                let page = receive.all.lease(receive.all.page_size());
+                match tokio::time::timeout(PAGE_WAIT, page).await {
+                    Ok(Ok(page)) => (&receive.all, page),
+                    Ok(Err(_)) | Err(_) => return Err(End::Full),
+                }
+            }
         };
-        let mut fresh = Buf::new(&account);
+        let mut fresh = Buf::new(account);
         fresh.grow_with(page);
         let rest = self.input.front();
         if rest.len() >= fresh.room() {
@@ -344,6 +356,7 @@ impl Connection {
                 }
                 Ok(Piece::End { skip }) => {
                     self.consume(skip);
+                    self.small = received <= SMALL_BODY;
                     return Ok(body.end().await);
                 }
                 Err(why) => return Ok(Answer::text(400, format!("error: {why}"))),
