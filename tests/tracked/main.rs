@@ -83,7 +83,10 @@ fn section(kind: &str, entries: &[(&str, &str)]) -> Section {
     let mut section = Section::new(kind, pos.clone());
     section.entries = entries
         .iter()
-        .map(|(key, value)| Entry { key: Text::new(key, pos.clone()), value: Text::new(value, pos.clone()) })
+        .map(|(key, value)| Entry {
+            key: Text::new(*key, pos.clone()),
+            value: Text::new(*value, pos.clone()),
+        })
         .collect();
     section
 }
@@ -97,16 +100,24 @@ fn with_pipeline(filters: &[Section], work: impl FnOnce(SocketAddr, &Budget)) {
     let outputs = [section("output", &[("name", "null"), ("match", "*")])];
     let service =
         Service { flush: options::Period(Duration::from_millis(50)), ..Service::defaults().unwrap() };
-    let sections = Sections { inputs: &inputs, filters, outputs: &outputs };
-    let opened = pipeline::open(&service, &sections, REGISTRY, &budget);
+    let sections = Sections {
+        inputs: &inputs,
+        filters,
+        outputs: &outputs,
+        parsers: &[],
+        multiline_parsers: &[],
+        upstreams: &[],
+    };
+    let opened = pipeline::open(&service, &sections, REGISTRY, &budget, None);
     let problems: Vec<String> = opened.problems.sorted().iter().map(ToString::to_string).collect();
     let pipeline = opened.pipeline.unwrap_or_else(|| panic!("{problems:?}"));
     pipeline.start().unwrap();
     let stopper = Stopper::default();
     let stop = stopper.stop();
+    let (_switches, switched) = tokio::sync::mpsc::channel(1);
     let running = std::thread::spawn(move || {
         let runtime = runtime().unwrap();
-        LocalSet::new().block_on(&runtime, pipeline.run(stop)).unwrap()
+        LocalSet::new().block_on(&runtime, pipeline.run(stop, switched)).unwrap()
     });
     work(SocketAddr::from(([127, 0, 0, 1], port)), &budget);
     stopper.say();

@@ -21,6 +21,8 @@ pub struct Budget {
 
 pub(crate) struct Inner {
     pub(crate) page_size: usize,
+    /// What it was made with.
+    size: usize,
     state: Mutex<State>,
     accounts: Mutex<Vec<Weak<AccountInner>>>,
     /// Counts reloads.
@@ -143,6 +145,8 @@ pub struct AccountStat {
 /// The budget as a whole. All sizes in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetStat {
+    /// What it was made with: it never changes, so parts of it are the same after a reload.
+    pub size: usize,
     /// What the budget may hold.
     pub limit: usize,
     /// Held by all accounts.
@@ -197,6 +201,7 @@ impl Budget {
         };
         let inner = Inner {
             page_size,
+            size: limit,
             state: Mutex::new(state),
             accounts: Mutex::new(Vec::new()),
             generation: AtomicU64::new(0),
@@ -324,6 +329,7 @@ impl Budget {
         let state = self.inner.lock();
         let heap = state.heap.as_ref().map_or(0, |heap| heap.held);
         BudgetStat {
+            size: self.inner.size,
             limit: state.limit,
             held: state.used_pages * self.inner.page_size + state.plain + heap,
             plain: state.plain,

@@ -262,7 +262,7 @@ impl Opening<'_> {
         }
         // With several inputs each has a part that no other can take, so that a dead output stops those that it is
         // fed by and nobody else.
-        let own = if self.inputs > 1 { self.budget.stat().limit / OWN_PART / self.inputs } else { 0 };
+        let own = if self.inputs > 1 { self.budget.stat().size / OWN_PART / self.inputs } else { 0 };
         let share = self.share("mem_buf_limit", limit, &mut reader);
         let share = Share { guaranteed: own.min(share.max), ..share };
         let chunks = setup.account("chunks", share, &mut reader);

@@ -152,11 +152,11 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     let guaranteed = workers * RECEIVING_PAGES * setup.budget.page_size();
     let stat = setup.budget.stat();
     // What waits for room to be parsed does not take the room itself.
-    let most = (stat.limit / RECEIVING_PART).max(guaranteed);
+    let most = (stat.size / RECEIVING_PART).max(guaranteed);
     let receive = setup.account("receive", Share { guaranteed, max: most }, reader);
     let small =
         setup.account("small", Share::fixed(workers * SMALL_PAGES * setup.budget.page_size()), reader);
-    let part = stat.limit / CONNECTIONS_PART;
+    let part = stat.size / CONNECTIONS_PART;
     let tls = options.as_ref().is_some_and(|options| options.tls.enabled);
     let own = OWN_CONNECTIONS * connection_bytes(tls);
     let connections =

@@ -35,6 +35,8 @@ pub struct Scenario {
     options: &'static str,
     /// In a control group.
     grouped: bool,
+    /// What is sent, made beforehand.
+    body: fn() -> Vec<u8>,
     drive: fn(&Stage<'_>),
 }
 
@@ -44,6 +46,7 @@ pub struct Stage<'a> {
     /// Of the second pipeline, where there is one.
     other: SocketAddr,
     time: Duration,
+    body: &'a [u8],
     tally: &'a Tally,
 }
 
@@ -54,6 +57,7 @@ const PLAIN: Scenario = Scenario {
     rate: 0,
     options: "",
     grouped: false,
+    body: Vec::new,
     drive: |_| (),
 };
 
@@ -65,9 +69,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "group", mood: Mood::Hangs, grouped: true, drive: flood, ..PLAIN },
     Scenario { name: "drip", drive: |stage| hostile::drip(stage.input, 1_000, stage.tally), ..PLAIN },
     Scenario { name: "crowd", drive: crowd, ..PLAIN },
-    Scenario { name: "bomb", drive: |stage| hammer(stage, "gzip", &hostile::bomb()), ..PLAIN },
-    Scenario { name: "window", drive: |stage| hammer(stage, "zstd", &hostile::wide_window()), ..PLAIN },
-    Scenario { name: "empties", drive: |stage| hammer(stage, "identity", &hostile::empties()), ..PLAIN },
+    Scenario { name: "bomb", body: hostile::bomb, drive: |stage| hammer(stage, "gzip"), ..PLAIN },
+    Scenario { name: "window", body: hostile::wide_window, drive: |stage| hammer(stage, "zstd"), ..PLAIN },
+    Scenario { name: "empties", body: hostile::empties, drive: |stage| hammer(stage, "identity"), ..PLAIN },
     Scenario {
         name: "giant",
         least_limit: 256,
@@ -108,9 +112,9 @@ fn neighbours(stage: &Stage<'_>) {
     });
 }
 
-fn hammer(stage: &Stage<'_>, encoding: &str, body: &[u8]) {
+fn hammer(stage: &Stage<'_>, encoding: &str) {
     let header = format!("Content-Encoding: {encoding}\r\n");
-    together(4, |_| hostile::hammer(stage.input, &header, body, stage.tally));
+    together(4, |_| hostile::hammer(stage.input, &header, stage.body, stage.tally));
 }
 
 fn headers(stage: &Stage<'_>) {
@@ -231,7 +235,8 @@ fn perform(
 ) -> Option<(u64, u64)> {
     let neighbours = scenario.name == "neighbours";
     let time = if scenario.name == "tags" { setting.time * 3 } else { setting.time };
-    let stage = Stage { input: agent.input(0), other: agent.input(1), time, tally };
+    let body = (scenario.body)();
+    let stage = Stage { input: agent.input(0), other: agent.input(1), time, body: &body, tally };
     std::thread::scope(|scope| {
         let stage = &stage;
         let polite = scope.spawn(move || {
