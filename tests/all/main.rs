@@ -15,4 +15,5 @@ mod memory;
 mod monitoring;
 mod overload;
 mod sockets;
+mod soak;
 mod structure;

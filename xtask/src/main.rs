@@ -5,6 +5,7 @@ mod fuzz;
 mod quickstart;
 mod ratchet;
 mod run;
+mod soak;
 mod tail;
 mod tools;
 
@@ -17,6 +18,7 @@ Usage: cargo x COMMAND
   test         every test; installs the tools that the tests drive, and says so
   tools        installs those tools only
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
+  soak         the memory limit against hostile clients and dead destinations (cargo x soak --help)
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
   tail         files that are rotated while weir is stopped and killed (cargo x tail --help)
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test(rest),
         ["tools"] => tools::install(),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["soak", rest @ ..] => soak::soak(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),
         ["tail", rest @ ..] => tail::tail(rest),

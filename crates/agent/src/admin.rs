@@ -9,7 +9,7 @@
 //! | `/api/v1/metrics` | counters by instance, as JSON |
 //! | `/api/v1/metrics/prometheus` | counters in Prometheus' text format |
 //! | `/api/v1/storage` | chunks of the inputs, as JSON |
-//! | `/api/v1/memory` | the ledger: budget and accounts, in bytes |
+//! | `/api/v1/memory` | the ledger: budget and accounts, and what the kernel says, in bytes |
 //! | `/api/v2/health` | the same verdict with its numbers, as JSON |
 //! | `/api/v2/metrics` | every number, one a line |
 //! | `/api/v2/metrics/prometheus` | every number in Prometheus' text format |
@@ -33,11 +33,14 @@ use engine::metrics::Metrics;
 use net::server::{self, Accounts, Answer, Begin, Body, Head, Lanes, Server, Settings};
 use serde_json::{Map, Value, json};
 
+use crate::ledger::Ledger;
 use crate::run::Reloads;
 use crate::{help, log, prometheus};
 
 /// The counters of the pipeline that runs: a reload puts others in their place.
 pub type Shown = Rc<RefCell<Arc<Metrics>>>;
+/// The owner of what the monitoring API holds.
+pub const OWNER: &str = "http_server";
 
 /// Connections of monitoring clients.
 const CONNECTIONS: usize = 32;
@@ -53,6 +56,7 @@ pub fn start(
     service: &Service,
     metrics: Shown,
     budget: &Budget,
+    ledger: Ledger,
     reloads: Rc<Reloads>,
     stop: Stop,
 ) -> Result<(), String> {
@@ -61,22 +65,23 @@ pub fn start(
     let listener =
         tokio::net::TcpListener::from_std(listener).map_err(|error| format!("http_server: {error}"))?;
     let bytes = ACCOUNT_PAGES * budget.page_size();
-    let account =
-        budget.account("http_server", "connections", Share::fixed(bytes)).map_err(|e| e.to_string())?;
+    let account = budget.account(OWNER, "connections", Share::fixed(bytes)).map_err(|e| e.to_string())?;
     let health = Rc::new(Health::new(service, Rc::clone(&metrics)));
     tokio::task::spawn_local(Rc::clone(&health).watch(stop.clone()));
-    let admin = Admin { metrics, budget: budget.clone(), health, reloads };
+    let admin = Admin { metrics, budget: budget.clone(), ledger, health, reloads };
     let wait = Duration::from_secs(10);
     let settings = Settings {
         accept: wait,
         idle: wait,
         head: wait,
         body: wait,
+        rate: 0,
         keep_alive: true,
         http2: false,
         tls: None,
     };
-    let accounts = Accounts { connections: account.clone(), active: account.clone(), receive: account };
+    let accounts =
+        Accounts { connections: account.clone(), active: account.clone(), receive: account, small: None };
     tracing::info!("[http_server] listen iface={} tcp_port={}", service.http_listen, service.http_port);
     tokio::task::spawn_local(async move {
         let lanes = Lanes::new(CONNECTIONS);
@@ -88,6 +93,7 @@ pub fn start(
 struct Admin {
     metrics: Shown,
     budget: Budget,
+    ledger: Ledger,
     health: Rc<Health>,
     reloads: Rc<Reloads>,
 }
@@ -137,10 +143,13 @@ impl Admin {
             "/api/v1/metrics" => json(self.metrics_json()),
             "/api/v1/metrics/prometheus" => {
                 let started = self.reloads.started;
-                prometheus(prometheus::v1(&self.metrics.borrow(), started.elapsed(), self.reloads.started_at))
+                let mut text =
+                    prometheus::v1(&self.metrics.borrow(), started.elapsed(), self.reloads.started_at);
+                text.push_str(&self.ledger.prometheus());
+                prometheus(text)
             }
             "/api/v1/storage" => json(self.storage()),
-            "/api/v1/memory" => json(self.memory()),
+            "/api/v1/memory" => json(self.ledger.json()),
             "/api/v2/health" => json(self.health.json()),
             "/api/v2/metrics" => Answer::text(200, prometheus::plain(&self.families()).trim_end()),
             "/api/v2/metrics/prometheus" => prometheus(prometheus::v2(&self.families())),
@@ -223,7 +232,7 @@ impl Admin {
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime": self.reloads.started.elapsed().as_secs(),
             "reloads": self.reloads.count.get(), "metrics": self.metrics_json(), "held": held,
-            "unrouted": metrics.unrouted_records.get(), "memory": self.memory(),
+            "unrouted": metrics.unrouted_records.get(), "memory": self.ledger.json(),
             "health": self.health.json(), "errors": log::last_errors(),
         })
     }
@@ -260,26 +269,6 @@ fn uptime(seconds: u64) -> Value {
         [(days, "day"), (hours, "hour"), (minutes, "minute")].map(|(count, unit)| plural(count, unit));
     let text = format!("{} and {}", parts.join(", "), plural(seconds % 60, "second"));
     json!({"uptime_sec": seconds, "uptime_hr": format!("Weir has been running:  {text}")})
-}
-
-impl Admin {
-    fn memory(&self) -> Value {
-        let stat = self.budget.stat();
-        let accounts: Vec<_> = self.budget.accounts().iter().map(|account| {
-            json!({
-                "owner": account.owner, "purpose": account.purpose, "held": account.held, "peak": account.peak,
-                "guaranteed": account.share.guaranteed, "max": account.share.max.min(stat.limit),
-                "waits": account.waits, "refusals": account.refusals,
-            })
-        }).collect();
-        json!({
-            "budget": {
-                "limit": stat.limit, "held": stat.held, "guaranteed": stat.guaranteed, "free_resident": stat.dirty,
-                "page_size": stat.page_size, "waiting": stat.waiting,
-            },
-            "accounts": accounts,
-        })
-    }
 }
 
 /// Judges by what happened within the period: Fluent Bit's rule.

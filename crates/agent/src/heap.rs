@@ -6,14 +6,75 @@
 //! request (measured: 20,000 of 60,000 small requests per second). jemalloc looks at the clock only when it is
 //! called, so [`settle`] does it for an agent at rest.
 
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
 use tikv_jemalloc_sys::mallctl;
 
 #[cfg(not(feature = "system-allocator"))]
+type Allocator = tikv_jemallocator::Jemalloc;
+#[cfg(not(feature = "system-allocator"))]
+const ALLOCATOR: Allocator = tikv_jemallocator::Jemalloc;
+#[cfg(feature = "system-allocator")]
+type Allocator = std::alloc::System;
+#[cfg(feature = "system-allocator")]
+const ALLOCATOR: Allocator = std::alloc::System;
+
 #[global_allocator]
-static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static HEAP: Watched = Watched(ALLOCATOR);
+
+/// After so many bytes that a thread was given, the ledger is told to weigh the heap before it grants more.
+const LOOK: usize = 32 << 10;
+
+/// The allocator, with an eye on what threads are given.
+struct Watched(Allocator);
+
+thread_local! {
+    /// What this thread was given since the ledger was told.
+    static GIVEN: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Watched {
+    #[inline]
+    fn given(bytes: usize) {
+        // A thread that ends has no counter any more, and little to take.
+        let _gone = GIVEN.try_with(|given| {
+            let sum = given.get() + bytes;
+            given.set(if sum < LOOK { sum } else { 0 });
+            if sum >= LOOK {
+                budget::heap_grew();
+            }
+        });
+    }
+}
+
+// SAFETY: everything is passed on to the allocator as it came; what is counted allocates nothing.
+unsafe impl GlobalAlloc for Watched {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Watched::given(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Watched::given(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Watched::given(size.saturating_sub(layout.size()));
+        // SAFETY: the caller's promise.
+        unsafe { self.0.realloc(memory, layout, size) }
+    }
+}
 
 /// How long freed pages stay resident, in milliseconds.
 const DECAY_MS: isize = 500;
@@ -50,17 +111,27 @@ pub fn verify() -> Result<String, String> {
     Ok(format!("jemalloc, one arena, small caches, freed pages return after {DECAY_MS} ms"))
 }
 
+/// Gives back every freed page now, whatever its time: when there is no room in the ledger for what is kept.
+pub fn reclaim() {
+    control(c"arena.0.purge");
+}
+
+/// A control that takes and gives nothing.
+fn control(name: &CStr) {
+    // SAFETY: the name ends with a zero byte, and nothing is read or written.
+    unsafe {
+        let nothing = std::ptr::null_mut();
+        mallctl(name.as_ptr(), nothing, std::ptr::null_mut(), nothing, 0);
+    }
+}
+
 /// Returns freed pages whose time is over, for ever.
 pub async fn settle() {
     let mut timer = tokio::time::interval(Duration::from_millis(DECAY_MS as u64));
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
-        // SAFETY: the name ends with a zero byte, and this control takes and gives nothing.
-        unsafe {
-            let nothing = std::ptr::null_mut();
-            mallctl(c"arena.0.decay".as_ptr(), nothing, std::ptr::null_mut(), nothing, 0);
-        }
+        control(c"arena.0.decay");
     }
 }
 

@@ -214,12 +214,12 @@ impl Read {
             None => Memory::of(for_instances.memory_limit),
             Some(running) => running.memory(for_instances.memory_limit),
         };
-        let (memory, budget) = match divided {
+        let position =
+            self.document.service.get("memory_limit").map_or_else(|| self.place.clone(), |t| t.pos.clone());
+        let (mut memory, budget) = match divided {
             Ok(memory) => memory,
             Err((what, hint)) => {
-                let position =
-                    self.document.service.get("memory_limit").map_or(self.place, |t| t.pos.clone());
-                self.problems.push(Problem::new(position, what).of("service").hint(hint));
+                self.problems.push(Problem::new(position.clone(), what).of("service").hint(hint));
                 return Err(self.problems);
             }
         };
@@ -243,6 +243,14 @@ impl Read {
         self.problems.append(opened.problems);
         judge(opened.unused, &mut self.problems, &mut self.warnings);
         self.warnings.extend(opened.warnings);
+        if let Some(pipeline) = opened.pipeline.as_ref().filter(|_| self.problems.is_empty())
+            && let Err((what, hint)) = match running {
+                None => memory.divide(&budget, &pipeline.needs()),
+                Some(_) => memory.fits(&budget, &pipeline.needs()),
+            }
+        {
+            self.problems.push(Problem::new(position, what).of("service").hint(hint));
+        }
         match (service, opened.pipeline) {
             (Some(service), Some(pipeline)) if self.problems.is_empty() => {
                 Ok(Loaded { service, pipeline, budget, memory, instances, warnings: self.warnings })
@@ -291,7 +299,7 @@ pub struct Running {
 impl Running {
     fn memory(&self, configured: MemoryLimit) -> Result<(Memory, Budget), (String, String)> {
         if configured == self.memory_limit {
-            return Ok((self.memory, self.budget.clone()));
+            return Ok((self.memory.clone(), self.budget.clone()));
         }
         let what = "memory_limit cannot be changed by a reload".to_owned();
         Err((what, "set it back, or restart the agent".to_owned()))

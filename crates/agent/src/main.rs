@@ -2,13 +2,14 @@
 //!
 //! Reads a Fluent Bit configuration, opens its instances, and runs them until a signal. The parts:
 //! [`cli`] (command line), [`help`] (what it prints), [`load`] (configuration to pipeline), [`memory`] (from the
-//! limit to the budget), [`heap`], [`run`] (signals, start and stop), [`admin`] (monitoring API), [`log`],
+//! limit to the budget), [`heap`], [`ledger`] (to look at), [`run`] (signals, start and stop), [`admin`] (monitoring API), [`log`],
 //! [`reference`] (what Fluent Bit has and this agent does not act on).
 
 mod admin;
 mod cli;
 mod heap;
 mod help;
+mod ledger;
 mod load;
 mod log;
 mod memory;

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use budget::Budget;
 use engine::Stop;
@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 
 use crate::admin::{self, Shown};
 use crate::cli::Options;
+use crate::ledger::Ledger;
 use crate::load::{Loaded, Read, Running};
 use crate::memory::Memory;
 use crate::{heap, log};
@@ -119,6 +120,7 @@ pub fn run(loaded: Loaded, options: &Options) -> Result<u8, String> {
             options: options.clone(),
             metrics: Rc::new(RefCell::new(pipeline.metrics())),
             stop: stopper.stop(),
+            ledger: Ledger::new(budget.clone(), memory.clone()),
             memory,
             budget,
             service,
@@ -126,7 +128,8 @@ pub fn run(loaded: Loaded, options: &Options) -> Result<u8, String> {
             admin: None,
         };
         agent.admin = agent.serve(&agent.service)?;
-        let dump = Dump { metrics: Rc::clone(&agent.metrics), budget: agent.budget.clone() };
+        let ledger = agent.ledger.clone();
+        let dump = Dump { metrics: Rc::clone(&agent.metrics), ledger: ledger.clone() };
         tokio::task::spawn_local(signals.obey(stopper.clone(), dump, Rc::clone(&agent.reloads)));
         tokio::task::spawn_local(agent.keep_reloading());
         tokio::task::spawn_local(await_exit(stopper.clone()));
@@ -138,9 +141,22 @@ pub fn run(loaded: Loaded, options: &Options) -> Result<u8, String> {
             );
         } else {
             tracing::info!("[engine] service has stopped (0 pending tasks)");
+            check_empty(&ledger).await;
         }
         Ok(stopper.exit_code())
     })
+}
+
+/// When everything was delivered, nothing is held any more. What is would be a leak, and is said.
+async fn check_empty(ledger: &Ledger) {
+    for _ in 0..50 {
+        if ledger.held().is_empty() {
+            return;
+        }
+        // The last connections and uploads are on their way out.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tracing::error!("[memory] still held after everything was delivered: {}", ledger.held().join(", "));
 }
 
 /// The running agent, as far as a reload changes it.
@@ -149,6 +165,7 @@ struct Agent {
     service: Service,
     budget: Budget,
     memory: Memory,
+    ledger: Ledger,
     metrics: Shown,
     reloads: Rc<Reloads>,
     stop: Stop,
@@ -164,8 +181,8 @@ impl Agent {
             return Ok(None);
         }
         let stopper = self.stop.apart();
-        let reloads = Rc::clone(&self.reloads);
-        admin::start(service, Rc::clone(&self.metrics), &self.budget, reloads, stopper.stop())?;
+        let (reloads, ledger) = (Rc::clone(&self.reloads), self.ledger.clone());
+        admin::start(service, Rc::clone(&self.metrics), &self.budget, ledger, reloads, stopper.stop())?;
         Ok(Some(stopper))
     }
 
@@ -203,7 +220,7 @@ impl Agent {
     async fn reload(&mut self) -> Result<(), String> {
         let running = Running {
             budget: self.budget.clone(),
-            memory: self.memory,
+            memory: self.memory.clone(),
             memory_limit: self.service.memory_limit,
             metrics: Arc::clone(&self.metrics.borrow()),
         };
@@ -255,6 +272,7 @@ struct Signals {
     quit: Signal,
     hang_up: Signal,
     resume: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -266,6 +284,7 @@ impl Signals {
             quit: listen(SignalKind::quit())?,
             hang_up: listen(SignalKind::hangup())?,
             resume: listen(SignalKind::from_raw(libc::SIGCONT))?,
+            user: listen(SignalKind::user_defined1())?,
         })
     }
 
@@ -291,6 +310,10 @@ impl Signals {
                     dump.print();
                     continue;
                 }
+                _ = self.user.recv() => {
+                    dump.ledger.lines().iter().for_each(|line| tracing::info!("[memory] {line}"));
+                    continue;
+                }
             };
             if stopping {
                 tracing::error!("[engine] caught signal ({name}) again: what is not delivered is given up");
@@ -306,7 +329,7 @@ impl Signals {
 /// What SIGCONT prints to standard error.
 struct Dump {
     metrics: Shown,
-    budget: Budget,
+    ledger: Ledger,
 }
 
 impl Dump {
@@ -333,18 +356,8 @@ impl Dump {
                 output.errors.get()
             ));
         }
-        let stat = self.budget.stat();
         line("\n===== Memory =====".to_owned());
-        line(format!(
-            "budget {} bytes: {} held, {} set aside, {} free and resident",
-            stat.limit, stat.held, stat.guaranteed, stat.dirty
-        ));
-        for account in self.budget.accounts().iter().filter(|account| account.held > 0) {
-            line(format!(
-                "└─ {} {}: {} bytes (most: {})",
-                account.owner, account.purpose, account.held, account.peak
-            ));
-        }
+        self.ledger.lines().into_iter().for_each(line);
         eprintln!("{text}");
     }
 }

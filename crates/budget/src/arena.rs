@@ -78,6 +78,13 @@ impl Arena {
         self.dirty.count
     }
 
+    /// Where the pages that are or were in use lie: nothing behind them is resident.
+    pub(crate) fn extent(&self) -> (usize, usize) {
+        let clean_behind = self.free.len - self.free.trailing().min(self.free.len);
+        let pages = clean_behind.max(self.dirty.last().map_or(0, |last| last + 1));
+        (self.base.as_ptr() as usize, pages * self.page_size)
+    }
+
     /// Gives resident free pages back to the kernel, the highest first, until at most `keep` are left.
     /// Returns how many went.
     pub(crate) fn purge(&mut self, keep: usize) -> usize {
@@ -159,6 +166,21 @@ impl Bitmap {
             self.low += 1;
         }
         Some(self.low * 64 + self.words[self.low].trailing_zeros() as usize)
+    }
+
+    /// How many bits at the end are set without a gap.
+    fn trailing(&self) -> usize {
+        let whole = self.len % 64;
+        let mut bits = 0;
+        for (at, word) in self.words.iter().enumerate().rev() {
+            let width = if at + 1 == self.words.len() && whole != 0 { whole } else { 64 };
+            let ones = (word << (64 - width)).leading_ones() as usize;
+            bits += ones.min(width);
+            if ones < width {
+                break;
+            }
+        }
+        bits
     }
 
     fn last(&self) -> Option<usize> {

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::Full;
 use crate::arena::{Arena, PageId};
+use crate::heap::{self, Heap};
+use crate::pressure::Pressure;
 use crate::wait::{Acquire, Waiter};
+use crate::{Full, Weighed};
 
 /// How many calls of [`Budget::tick`] a peak of use keeps its pages resident for.
 const WINDOW: usize = 20;
@@ -19,22 +21,33 @@ pub struct Budget {
 
 pub(crate) struct Inner {
     pub(crate) page_size: usize,
-    limit: usize,
+    /// What it was made with.
+    size: usize,
     state: Mutex<State>,
     accounts: Mutex<Vec<Weak<AccountInner>>>,
     /// Counts reloads.
     generation: AtomicU64,
+    /// The ticket that was given out last.
+    tickets: AtomicU64,
+    /// How many wait, for those who only want to know whether somebody does.
+    pub(crate) waiting: AtomicUsize,
 }
 
 pub(crate) struct State {
-    arena: Arena,
+    pub(crate) arena: Arena,
+    limit: usize,
+    /// Common room that only the oldest unfinished piece of work may draw on.
+    reserve: usize,
+    /// The ticket of the one that draws on it.
+    pub(crate) finisher: Option<u64>,
+    pub(crate) heap: Option<Heap>,
     /// Bytes held beyond guarantees, by all accounts.
     common: usize,
     /// The sum of all guarantees.
     guaranteed: usize,
-    used_pages: usize,
+    pub(crate) used_pages: usize,
     /// Bytes held that are not pages.
-    plain: usize,
+    pub(crate) plain: usize,
     pub(crate) waiters: VecDeque<Waiter>,
     pub(crate) next_waiter: u64,
     window: [usize; WINDOW],
@@ -71,6 +84,29 @@ impl Share {
 #[derive(Clone)]
 pub struct Account {
     pub(crate) inner: Arc<AccountInner>,
+    /// On whose behalf it is used; 0 is nobody's.
+    pub(crate) ticket: u64,
+}
+
+/// A piece of work that takes room step by step and hands all of it on when it is complete, as a request does. Of
+/// all those that wait for room, the oldest may draw on the budget's reserve until its ticket is dropped. So one
+/// of them always completes, and no two wait for each other for ever.
+#[derive(Debug)]
+pub struct Ticket {
+    account: Account,
+}
+
+/// How a budget is divided when everything is open: see [`Budget::divide`].
+#[derive(Debug, Clone, Copy)]
+pub struct Division {
+    /// What the budget may hold: not more than what it was made with.
+    pub limit: usize,
+    /// Common room for the oldest unfinished piece of work.
+    pub reserve: usize,
+    /// What the general heap has set aside, and what it should stay below.
+    pub heap: Share,
+    /// How the heap is weighed; without it, it is not.
+    pub weighed: Option<Weighed>,
 }
 
 pub(crate) struct AccountInner {
@@ -109,18 +145,30 @@ pub struct AccountStat {
 /// The budget as a whole. All sizes in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetStat {
+    /// What it was made with: it never changes, so parts of it are the same after a reload.
+    pub size: usize,
     /// What the budget may hold.
     pub limit: usize,
     /// Held by all accounts.
     pub held: usize,
+    /// Of that what is not pages: what leases pay for outside the arena.
+    pub plain: usize,
     /// Set aside for guarantees.
     pub guaranteed: usize,
+    /// Held beyond guarantees.
+    pub common: usize,
+    /// Common room for the oldest unfinished piece of work.
+    pub reserve: usize,
+    /// What the general heap holds beyond what is leased, as it was last weighed.
+    pub heap: usize,
     /// Free pages that are still resident.
     pub dirty: usize,
     /// The size of a page.
     pub page_size: usize,
     /// Waiting for room now.
     pub waiting: usize,
+    /// How full it is.
+    pub pressure: Pressure,
 }
 
 impl Budget {
@@ -136,6 +184,10 @@ impl Budget {
         let arena = Arena::reserve(limit / page_size, page_size)?;
         let state = State {
             arena,
+            limit,
+            reserve: 0,
+            finisher: None,
+            heap: None,
             common: 0,
             guaranteed: 0,
             used_pages: 0,
@@ -149,10 +201,12 @@ impl Budget {
         };
         let inner = Inner {
             page_size,
-            limit,
+            size: limit,
             state: Mutex::new(state),
             accounts: Mutex::new(Vec::new()),
             generation: AtomicU64::new(0),
+            tickets: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         };
         Ok(Budget { inner: Arc::new(inner) })
     }
@@ -168,7 +222,7 @@ impl Budget {
         }
         {
             let mut state = self.inner.lock();
-            if state.common + state.guaranteed + share.guaranteed > self.inner.limit {
+            if state.common + state.guaranteed + state.reserve + share.guaranteed > state.limit {
                 return Err(Full);
             }
             state.guaranteed += share.guaranteed;
@@ -187,7 +241,47 @@ impl Budget {
         let mut accounts = self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.retain(|account| account.strong_count() > 0);
         accounts.push(Arc::downgrade(&inner));
-        Ok(Account { inner })
+        Ok(Account { inner, ticket: 0 })
+    }
+
+    /// Divides the budget anew. To be called when all accounts are open and before there is load, and again when
+    /// others have taken their place; the heap then keeps what it has.
+    ///
+    /// # Errors
+    /// How many bytes are missing for what is set aside.
+    pub fn divide(&self, division: Division) -> Result<(), usize> {
+        let mut state = self.inner.lock();
+        let heap = if state.heap.is_some() { 0 } else { division.heap.guaranteed };
+        let aside = state.guaranteed + heap + division.reserve;
+        if let Some(missing) =
+            (aside + state.common).checked_sub(division.limit).filter(|missing| *missing > 0)
+        {
+            return Err(missing);
+        }
+        state.limit = state.limit.min(division.limit);
+        state.reserve = division.reserve;
+        if state.heap.is_none()
+            && let Some(weighed) = division.weighed
+        {
+            state.guaranteed += division.heap.guaranteed;
+            state.heap = Some(Heap::new(division.heap, weighed));
+        }
+        Ok(())
+    }
+
+    /// Whether the general heap holds more than it should: then nothing that lives there is begun.
+    pub fn heap_is_full(&self) -> bool {
+        self.inner.lock().heap.as_ref().is_some_and(Heap::is_full)
+    }
+
+    /// How full the budget is.
+    pub fn pressure(&self) -> Pressure {
+        self.inner.lock().pressure()
+    }
+
+    /// Weighs the general heap against every page of the arena, as the kernel sees them.
+    pub fn weigh(&self) {
+        heap::weigh_exactly(&self.inner);
     }
 
     /// From now on whoever opens an account takes over the one of the same owner, purpose and share that is open
@@ -209,13 +303,14 @@ impl Budget {
         let inner = accounts.iter().filter_map(Weak::upgrade).find(same)?;
         inner.generation.store(generation, Ordering::Relaxed);
         drop(accounts);
-        Some(Account { inner })
+        Some(Account { inner, ticket: 0 })
     }
 
     /// Returns pages that recent load did not use to the kernel. To be called every 100 ms: when nothing was
     /// taken since the last call all free pages go, otherwise those above the peak of the last two seconds.
-    /// Returns the bytes given back.
+    /// Also weighs the general heap. Returns the bytes given back.
     pub fn tick(&self) -> usize {
+        self.weigh();
         let mut state = self.inner.lock();
         let at = state.window_at;
         state.window_at = (at + 1) % WINDOW;
@@ -232,20 +327,28 @@ impl Budget {
     /// The budget as a whole.
     pub fn stat(&self) -> BudgetStat {
         let state = self.inner.lock();
+        let heap = state.heap.as_ref().map_or(0, |heap| heap.held);
         BudgetStat {
-            limit: self.inner.limit,
-            held: state.used_pages * self.inner.page_size + state.plain,
+            size: self.inner.size,
+            limit: state.limit,
+            held: state.used_pages * self.inner.page_size + state.plain + heap,
+            plain: state.plain,
             guaranteed: state.guaranteed,
+            common: state.common,
+            reserve: state.reserve,
+            heap,
             dirty: state.arena.dirty() * self.inner.page_size,
             page_size: self.inner.page_size,
             waiting: state.waiters.len(),
+            pressure: state.pressure(),
         }
     }
 
     /// Every open account, in the order of opening.
     pub fn accounts(&self) -> Vec<AccountStat> {
+        let heap = self.inner.lock().heap.as_ref().map(Heap::stat);
         let accounts = self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.iter().filter_map(Weak::upgrade).map(|account| account.stat()).collect()
+        heap.into_iter().chain(accounts.iter().filter_map(Weak::upgrade).map(|a| a.stat())).collect()
     }
 
     /// The size of a page in bytes.
@@ -261,15 +364,23 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Charges `bytes` if the account and the budget have room.
-    pub(crate) fn charge(&self, state: &mut State, account: &AccountInner, bytes: usize) -> bool {
+    /// Charges `bytes` if the account and the budget have room; `reserve` is the common room that is not for
+    /// the asking one.
+    pub(crate) fn charge(
+        &self,
+        state: &mut State,
+        account: &AccountInner,
+        bytes: usize,
+        reserve: usize,
+    ) -> bool {
         let held = account.held.load(Ordering::Relaxed);
         let Some(after) = held.checked_add(bytes).filter(|after| *after <= account.share.max) else {
             return false;
         };
         let guaranteed = account.share.guaranteed;
         let from_common = after.saturating_sub(guaranteed) - held.saturating_sub(guaranteed);
-        if state.common + from_common > self.limit - state.guaranteed {
+        // Within its guarantee an account always has room, also when the heap has taken more than there is.
+        if from_common > 0 && state.common + from_common + state.guaranteed + reserve > state.limit {
             return false;
         }
         state.common += from_common;
@@ -288,9 +399,10 @@ impl Inner {
     }
 
     /// Makes what is charged physical: room for it is found by giving resident free pages back.
-    fn settle(&self, state: &mut State) {
-        let used = state.used_pages * self.page_size + state.plain;
-        let room = self.limit.saturating_sub(used) / self.page_size;
+    pub(crate) fn settle(&self, state: &mut State) {
+        let heap = state.heap.as_ref().map_or(0, |heap| heap.held);
+        let used = state.used_pages * self.page_size + state.plain + heap;
+        let room = state.limit.saturating_sub(used) / self.page_size;
         if state.arena.dirty() > room {
             state.arena.purge(room);
         }
@@ -349,6 +461,36 @@ impl State {
     pub(crate) fn unplain(&mut self, bytes: usize) {
         self.plain -= bytes;
     }
+
+    /// What is common to all accounts, and how much of it is held.
+    fn common_room(&self) -> (usize, usize) {
+        (self.limit.saturating_sub(self.guaranteed + self.reserve), self.common)
+    }
+
+    fn pressure(&self) -> Pressure {
+        let (room, held) = self.common_room();
+        Pressure::of(held, room, self.waiters.iter().any(Waiter::waits_for_common))
+    }
+
+    /// Common room that is not for the one with this ticket.
+    fn reserve_against(&self, ticket: u64) -> usize {
+        if self.finisher == Some(ticket) { 0 } else { self.reserve }
+    }
+
+    pub(crate) fn reserve(&self) -> usize {
+        self.reserve
+    }
+
+    /// Books what the heap was found to hold, whether there is room for it or not: it is there. Returns whether
+    /// there was.
+    pub(crate) fn book_heap(&mut self, held: usize) -> bool {
+        let Some(heap) = &mut self.heap else { return true };
+        let guaranteed = heap.share.guaranteed;
+        let (before, after) = (heap.held.saturating_sub(guaranteed), held.saturating_sub(guaranteed));
+        heap.book(held);
+        self.common = self.common - before + after;
+        self.common + self.guaranteed <= self.limit
+    }
 }
 
 impl AccountInner {
@@ -370,8 +512,9 @@ impl AccountInner {
 
     /// Whether `bytes` could be granted when nobody else held anything.
     pub(crate) fn could_ever_hold(&self, bytes: usize) -> bool {
-        let reserved_by_others = self.budget.lock().guaranteed - self.share.guaranteed;
-        bytes <= self.share.max && bytes <= self.budget.limit - reserved_by_others
+        let state = self.budget.lock();
+        let reserved_by_others = state.guaranteed + state.reserve - self.share.guaranteed;
+        bytes <= self.share.max && bytes <= state.limit.saturating_sub(reserved_by_others)
     }
 
     /// Within its guarantee an account never queues behind the others.
@@ -420,13 +563,48 @@ impl Account {
 
     pub(crate) fn try_charge(&self, state: &mut State, bytes: usize) -> Result<(), Full> {
         // Who waits for common room goes first; a guarantee is not common room.
+        heap::weigh_if_grown(&self.inner.budget, state);
         let queue = state.waiters.iter().any(Waiter::waits_for_common);
-        if (queue && !self.inner.is_guaranteed(bytes)) || !self.inner.budget.charge(state, &self.inner, bytes)
-        {
+        let reserve = state.reserve_against(self.ticket);
+        let may = !queue || reserve < state.reserve || self.inner.is_guaranteed(bytes);
+        if !may || !self.inner.budget.charge(state, &self.inner, bytes, reserve) {
             self.inner.refusals.fetch_add(1, Ordering::Relaxed);
             return Err(Full);
         }
         Ok(())
+    }
+
+    /// A ticket for a piece of work that begins now.
+    pub fn ticket(&self) -> Ticket {
+        let id = self.inner.budget.tickets.fetch_add(1, Ordering::Relaxed) + 1;
+        Ticket { account: Account { inner: Arc::clone(&self.inner), ticket: id } }
+    }
+
+    /// The same account on behalf of the one that `other` is used on behalf of.
+    pub fn on_behalf_of(&self, other: &Account) -> Account {
+        Account { inner: Arc::clone(&self.inner), ticket: other.ticket }
+    }
+
+    /// Whether somebody waits for room. Only a hint: it takes no lock.
+    pub fn is_waited_for(&self) -> bool {
+        self.inner.budget.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// The budget that the account is part of.
+    pub fn budget(&self) -> Budget {
+        Budget { inner: Arc::clone(&self.inner.budget) }
+    }
+
+    /// Whether something may begin that holds `bytes`: within the guarantee always, beyond it only while there is
+    /// more than what those need who have begun.
+    pub fn admits(&self, bytes: usize) -> bool {
+        if self.inner.is_guaranteed(bytes) {
+            return true;
+        }
+        let mut state = self.inner.budget.lock();
+        heap::weigh_if_grown(&self.inner.budget, &mut state);
+        let heap_is_full = state.heap.as_ref().is_some_and(Heap::is_full);
+        !heap_is_full && state.pressure() < Pressure::Close
     }
 
     /// Bytes held now.
@@ -442,6 +620,27 @@ impl Account {
     /// The size of a page in bytes.
     pub fn page_size(&self) -> usize {
         self.inner.budget.page_size
+    }
+}
+
+impl Ticket {
+    /// The account, on behalf of the work.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let budget = &self.account.inner.budget;
+        let mut state = budget.lock();
+        if state.finisher != Some(self.account.ticket) {
+            return;
+        }
+        state.finisher = None;
+        let woken = crate::wait::grant(budget, &mut state);
+        drop(state);
+        woken.into_iter().for_each(std::task::Waker::wake);
     }
 }
 

@@ -11,8 +11,11 @@
 //! What holds at any time, checked when something is acquired and never sampled:
 //!
 //! ```text
-//! sum(leases) + free pages still resident <= limit
+//! sum(leases) + free pages still resident + heap <= limit
 //! ```
+//!
+//! where `heap` is what else of the process has become resident since the budget was divided, as far as leases do
+//! not pay for it: it is weighed, see [`Weighed`].
 //!
 //! An account's guarantee is set aside when the account opens, so it can be drawn whatever the others hold.
 //! Freed pages stay resident while they are being reused (a fault costs thirty times a copy) and go back to
@@ -22,11 +25,15 @@
 
 mod arena;
 mod buf;
+mod heap;
 mod ledger;
+mod pressure;
 mod wait;
 
 pub use buf::{Buf, Mark, Pages};
-pub use ledger::{Account, AccountStat, Budget, BudgetStat, Lease, Share};
+pub use heap::{Weighed, heap_grew, resident};
+pub use ledger::{Account, AccountStat, Budget, BudgetStat, Division, Lease, Share, Ticket};
+pub use pressure::Pressure;
 pub use wait::Acquire;
 
 /// There is no room now: either the budget or the account's own maximum is used up.

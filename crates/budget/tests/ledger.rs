@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use budget::{Budget, Buf, Full, Mark, Share};
+use budget::{Budget, Buf, Division, Full, Mark, Share};
 use proptest::prelude::*;
 
 const PAGE: usize = 4096;
@@ -302,5 +302,204 @@ proptest! {
         prop_assert_eq!(buf.to_vec(), model);
         drop(buf);
         prop_assert_eq!(account.held(), 0);
+    }
+}
+
+/// A division with a reserve and nothing else.
+fn reserve(budget: &Budget, pages: usize) {
+    let heap = Share { guaranteed: 0, max: usize::MAX };
+    let limit = budget.stat().limit;
+    budget.divide(Division { limit, reserve: pages * PAGE, heap, weighed: None }).unwrap();
+}
+
+#[test]
+fn the_oldest_unfinished_work_completes_when_many_hold_everything() {
+    let budget = budget(16);
+    let account = budget.account("http.0", "chunks", Share::COMMON).unwrap();
+    reserve(&budget, 4);
+    let mut context = Context::from_waker(Waker::noop());
+    // Twelve requests with a page each, and each needs three more.
+    let tickets: Vec<_> = (0..12).map(|_| account.ticket()).collect();
+    let mut bufs: Vec<Buf> = tickets.iter().map(|ticket| Buf::new(ticket.account())).collect();
+    for buf in &mut bufs {
+        buf.grow().unwrap();
+    }
+    assert!(account.try_lease(1).is_err(), "the reserve is nobody's who does not wait");
+    // Each waits for a page, again and again, and is delivered when it has its four.
+    let mut work: Vec<_> = tickets.into_iter().zip(bufs).map(|(ticket, buf)| (ticket, buf, None)).collect();
+    for _ in 0..200 {
+        work.retain_mut(|(_, buf, wait)| {
+            let acquire = wait.get_or_insert_with(|| Box::pin(buf.account().lease(PAGE)));
+            if let Poll::Ready(Ok(page)) = acquire.as_mut().poll(&mut context) {
+                buf.grow_with(page);
+                *wait = None;
+            }
+            buf.charged() < 4 * PAGE
+        });
+    }
+    assert_eq!(work.len(), 0, "one after the other they all complete");
+    assert_eq!((account.held(), budget.stat().waiting), (0, 0));
+}
+
+#[test]
+fn a_division_that_does_not_fit_names_what_is_missing() {
+    let budget = budget(16);
+    let _egress = budget.account("kusto.0", "encode", Share::fixed(10 * PAGE)).unwrap();
+    let heap = Share { guaranteed: 0, max: usize::MAX };
+    let division = Division { limit: 12 * PAGE, reserve: 5 * PAGE, heap, weighed: None };
+    assert_eq!(budget.divide(division), Err(3 * PAGE));
+    assert!(budget.divide(Division { reserve: 2 * PAGE, ..division }).is_ok());
+    assert!(budget.account("other", "x", Share::fixed(1)).is_err(), "nothing is left");
+}
+
+/// What actors do in the test below, in every order of their steps.
+#[derive(Clone, Copy)]
+enum Act {
+    /// Asks for so many pages, and polls again until it has them.
+    Take(usize),
+    /// Gives up waiting, or gives back what it took last.
+    Give,
+}
+
+/// Runs scripts in one interleaving; `order` says whose turn it is. Returns how many were left waiting.
+fn interleave(scripts: &[&[Act]], order: &[usize]) -> usize {
+    // Three pages are common, and three more are there for one to complete: the most that any of them takes.
+    let budget = budget(8);
+    let fixed = budget.account("out", "egress", Share { guaranteed: 2 * PAGE, max: 4 * PAGE }).unwrap();
+    let common = budget.account("in", "chunks", Share::COMMON).unwrap();
+    reserve(&budget, 3);
+    let tickets: Vec<_> = scripts.iter().map(|_| common.ticket()).collect();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut at = vec![0; scripts.len()];
+    let mut waiting: Vec<Option<std::pin::Pin<Box<budget::Acquire>>>> =
+        scripts.iter().map(|_| None).collect();
+    let mut held: Vec<Vec<budget::Lease>> = scripts.iter().map(|_| Vec::new()).collect();
+    for actor in order.iter().copied() {
+        let Some(act) = scripts[actor].get(at[actor]) else { continue };
+        match act {
+            Act::Take(pages) => {
+                let account = if actor == 0 { &fixed } else { tickets[actor].account() };
+                let wait = waiting[actor].get_or_insert_with(|| Box::pin(account.lease(pages * PAGE)));
+                if let Poll::Ready(lease) = wait.as_mut().poll(&mut context) {
+                    held[actor].extend(lease.ok());
+                    waiting[actor] = None;
+                    at[actor] += 1;
+                }
+            }
+            Act::Give => {
+                waiting[actor] = None;
+                held[actor].pop();
+                at[actor] += 1;
+            }
+        }
+        let sum: usize = held.iter().flatten().map(budget::Lease::bytes).sum();
+        let stat = budget.stat();
+        assert!(sum <= stat.held && stat.held + stat.dirty <= stat.limit, "{order:?}: {stat:?}");
+        assert_eq!(stat.guaranteed, 2 * PAGE);
+        assert!(fixed.held() <= 4 * PAGE);
+    }
+    let left = waiting.iter().flatten().count();
+    drop((waiting, held, tickets));
+    assert_eq!((fixed.held(), common.held(), budget.stat().waiting), (0, 0, 0), "{order:?}");
+    assert!(common.try_lease(3 * PAGE).is_ok(), "nothing is lost in {order:?}");
+    left
+}
+
+#[test]
+fn no_interleaving_of_three_actors_breaks_the_ledger_or_leaves_one_waiting_for_ever() {
+    use Act::{Give, Take};
+    let scripts: [&[Act]; 3] =
+        [&[Take(2), Take(1), Give, Give], &[Take(2), Take(1), Give, Give], &[Take(1), Take(2), Give, Give]];
+    // Every order of twelve steps, four of each actor: 34,650. Steps that only wait again are repeated behind it.
+    let mut orders = 0;
+    let mut order = Vec::new();
+    fn all(order: &mut Vec<usize>, left: [usize; 3], run: &mut dyn FnMut(&[usize])) {
+        if left == [0; 3] {
+            return run(order);
+        }
+        for actor in 0..3 {
+            if left[actor] > 0 {
+                let mut less = left;
+                less[actor] -= 1;
+                order.push(actor);
+                all(order, less, run);
+                order.pop();
+            }
+        }
+    }
+    all(&mut order, [4; 3], &mut |order| {
+        orders += 1;
+        let rest = [0, 1, 2].repeat(8);
+        assert_eq!(interleave(&scripts, &[order, &rest].concat()), 0, "{order:?}");
+    });
+    assert_eq!(orders, 34_650);
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    Lease(usize, usize),
+    Wait(usize, usize),
+    Poll(usize),
+    Shrink(usize, usize),
+    Drop(usize),
+    Leave(usize),
+    Page(usize),
+    Tick,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        3 => (0usize..3, 0usize..6 * PAGE).prop_map(|(account, bytes)| Move::Lease(account, bytes)),
+        3 => (0usize..3, 0usize..6 * PAGE).prop_map(|(account, bytes)| Move::Wait(account, bytes)),
+        3 => (0usize..8).prop_map(Move::Poll),
+        1 => (0usize..8, 0usize..PAGE).prop_map(|(lease, bytes)| Move::Shrink(lease, bytes)),
+        3 => (0usize..8).prop_map(Move::Drop),
+        1 => (0usize..8).prop_map(Move::Leave),
+        3 => (0usize..3).prop_map(Move::Page),
+        1 => Just(Move::Tick),
+    ];
+    prop::collection::vec(one, 1..120)
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_done_the_sum_stays_within_the_limit_and_ends_at_zero(moves in moves()) {
+        let budget = budget(12);
+        let shares = [Share::COMMON, Share::at_most(4 * PAGE), Share { guaranteed: 3 * PAGE, max: 5 * PAGE }];
+        let accounts = shares.map(|share| budget.account("x", "y", share).unwrap());
+        reserve(&budget, 2);
+        let tickets: Vec<_> = accounts.iter().map(|account| account.ticket()).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut leases = Vec::new();
+        let mut waits = Vec::new();
+        let mut bufs = Vec::new();
+        for step in moves {
+            match step {
+                Move::Lease(account, bytes) => leases.extend(accounts[account].try_lease(bytes)),
+                Move::Wait(account, bytes) => waits.push(Box::pin(tickets[account].account().lease(bytes))),
+                Move::Poll(at) => if at < waits.len()
+                    && let Poll::Ready(lease) = waits[at].as_mut().poll(&mut context)
+                {
+                    drop(waits.remove(at));
+                    leases.extend(lease);
+                },
+                Move::Shrink(at, bytes) => if let Some(lease) = leases.get_mut(at) { lease.shrink_to(bytes) },
+                Move::Drop(at) => if at < leases.len() { drop(leases.remove(at)) } else { bufs.pop(); },
+                Move::Leave(at) => if at < waits.len() { drop(waits.remove(at)) },
+                Move::Page(account) => {
+                    let mut buf = Buf::new(&accounts[account]);
+                    if buf.grow().is_ok() { bufs.push(buf) }
+                }
+                Move::Tick => { budget.tick(); }
+            }
+            let stat = budget.stat();
+            prop_assert!(stat.held + stat.dirty <= stat.limit, "{stat:?}");
+            let charged: usize = accounts.iter().map(budget::Account::held).sum();
+            prop_assert!(stat.held <= charged && charged <= stat.limit, "{stat:?} {charged}");
+            prop_assert!(accounts.iter().zip(shares).all(|(account, share)| account.held() <= share.max));
+        }
+        drop((leases, waits, bufs, tickets));
+        prop_assert!(accounts.iter().all(|account| account.held() == 0));
+        prop_assert_eq!((budget.stat().held, budget.stat().waiting, budget.stat().common), (0, 0, 0));
     }
 }

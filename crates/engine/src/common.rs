@@ -162,6 +162,20 @@ pub struct OutputCommon {
     /// How often a batch is retried before it is dropped: a number, no_limits or no_retries. Without it a batch
     /// is retried for as long as memory allows.
     pub retry_limit: Option<RetryLimit>,
+    /// What happens when memory is full: block (the inputs of this output wait or refuse) or drop_oldest (what
+    /// waits longest for this output is dropped and counted).
+    #[option(default = "block")]
+    pub when_full: WhenFull,
+}
+
+/// What happens to what waits for an output when memory is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, options::Choice)]
+pub enum WhenFull {
+    /// It stays, and inputs wait or refuse.
+    Block,
+    /// The oldest is dropped and counted.
+    #[choice(name = "drop_oldest")]
+    DropOldest,
 }
 
 /// How long a stop may take; `None` is for ever.

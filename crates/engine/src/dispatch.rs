@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::batch::{Batch, Part};
+use crate::common::WhenFull;
 use crate::limits::FLUSH_LONGEST;
 use crate::metrics::{Metrics, OutputMetrics, Reason};
 use crate::plugin::{Drive, Outcome, Output, OutputLane};
@@ -26,6 +27,8 @@ pub struct Target {
     pub plan: Schedule,
     /// How it wants to be driven.
     pub drive: Drive,
+    /// What happens to what waits for it when memory is full.
+    pub when_full: WhenFull,
     /// Where its lanes take batches from; each holds as many as the output flushes at a time.
     pub lanes: Vec<mpsc::Sender<Arc<Batch>>>,
 }
@@ -228,6 +231,39 @@ impl Dispatch {
         }
     }
 
+    /// Memory is full: outputs that would rather drop than wait drop their oldest records, until what waits for
+    /// each of them is half of its part of `room`.
+    pub fn shed(&mut self, room: usize) {
+        let most = room / self.outputs.len().max(1) / 2;
+        for output in 0..self.outputs.len() {
+            let queue = &mut self.outputs[output];
+            if queue.target.when_full == WhenFull::Block {
+                continue;
+            }
+            let (mut gone, mut held) = (Vec::new(), queue.waiting_bytes());
+            while held > most
+                && let Some(batch) = queue.oldest()
+            {
+                held -= batch.bytes().min(held);
+                gone.push(batch);
+            }
+            let records: usize = gone.iter().map(Batch::records).sum();
+            if records == 0 {
+                continue;
+            }
+            let metrics = &queue.target.metrics;
+            metrics.dropped_records.add(records);
+            metrics.dropped.add(Reason::Evicted, records);
+            tracing::warn!(
+                "[output:{}] memory is full: its {records} oldest records are dropped (when_full)",
+                metrics.name
+            );
+            for batch in &gone {
+                self.settled(output, batch, Some((Reason::Evicted, "memory was full".into())));
+            }
+        }
+    }
+
     /// From now on the agent stops: waits become short.
     pub fn hasten(&mut self, now: Instant) {
         self.stopping = true;
@@ -256,6 +292,21 @@ impl Queue {
     fn end_if_done(&mut self) {
         if self.retired && self.pending() == 0 {
             self.target.lanes.clear();
+        }
+    }
+
+    /// Bytes of records that are with no lane.
+    fn waiting_bytes(&self) -> usize {
+        let again = self.waiting.iter().map(|(_, batch)| batch.bytes());
+        self.due.iter().map(Part::bytes).chain(again).sum()
+    }
+
+    /// Takes away what came first of what is with no lane: batches that were tried before those that were not.
+    fn oldest(&mut self) -> Option<Batch> {
+        let first = self.waiting.iter().enumerate().min_by_key(|(_, (_, batch))| batch.id);
+        match first {
+            Some((index, _)) => Some(self.waiting.remove(index).1),
+            None => self.due.pop_front().map(|part| Batch::new(0, vec![part])),
         }
     }
 

@@ -210,7 +210,11 @@ fn count(metrics: &InputMetrics, records: usize, bytes: usize, stored: usize) {
     }
 }
 
-pub(crate) async fn page(account: &Account, deadline: Instant) -> Result<Lease, Refused> {
+/// Waits for a page, at most until `deadline`.
+///
+/// # Errors
+/// [`Refused`] when there is none by then.
+pub async fn page(account: &Account, deadline: Instant) -> Result<Lease, Refused> {
     let page = account.lease(account.page_size());
     timeout_at(deadline, page).await.map_err(|_| Refused::NoRoom)?.map_err(|_| Refused::NoRoom)
 }

@@ -30,6 +30,7 @@ pub use emit::{Emitter, Refused};
 pub use lane::Stop;
 pub use metrics::{Figure, Reason};
 pub use plugin::{
-    Drive, Emitting, Filter, FilterDef, Input, InputDef, Local, Outcome, Output, OutputDef, OutputLane, Setup,
+    Drive, Emitting, Filter, FilterDef, Input, InputDef, InputNeeds, Local, Outcome, Output, OutputDef,
+    OutputLane, Setup,
 };
 pub use receipt::{Fate, Receipt};

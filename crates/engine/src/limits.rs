@@ -44,8 +44,17 @@ pub const PROCESSED_SLICE: usize = 256 << 10;
 /// How often filters that hold records back are asked at most.
 pub const SHORTEST_TICK: Duration = Duration::from_millis(50);
 
+/// The part of the budget that several inputs have set aside, in equal parts: no dead output takes it from them.
+pub const OWN_PART: usize = 4;
+
 /// How often free pages that nobody used go back to the kernel.
 pub const LEDGER_TICK: Duration = Duration::from_millis(100);
+
+/// How often open chunks are sealed while memory is short.
+pub const FLUSH_EARLY: Duration = Duration::from_millis(250);
+
+/// A state of the whole agent is said again after this time at the earliest.
+pub const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// The first and the longest wait before a held batch is tried again.
 pub const HOLD_FIRST: Duration = Duration::from_secs(10);

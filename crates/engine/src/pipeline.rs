@@ -4,20 +4,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use budget::{Account, Budget, Share};
-use event::Tag;
+use budget::{Account, Budget, Pressure, Share};
+use event::{Entry, Tag};
 use options::{Options, Problem, Problems, Reader, Section, Text};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::common::{Acknowledge, FilterCommon, InputCommon, OutputCommon, Service};
+use crate::common::{Acknowledge, FilterCommon, InputCommon, OutputCommon, Service, WhenFull};
 use crate::dispatch::{self, Answer, Dispatch, Target};
 use crate::emit::{self, Emitter, Promise};
 use crate::lane::{self, Stop, Stopper};
 use crate::limits::{
-    CHUNK_BYTES, FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE,
-    SHORTEST_TICK,
+    CHUNK_BYTES, FLUSH_EARLY, FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, OWN_PART, RESTART_FIRST,
+    RESTART_LONGEST, SAID_AGAIN, SEALED_QUEUE, SHORTEST_TICK, WINDOW_ENTRIES,
 };
 use crate::metrics::{InputMetrics, Metrics, OutputMetrics, Own};
 use crate::parsers::Parsers;
@@ -83,6 +83,7 @@ struct OutputInstance {
     output: Arc<dyn Output>,
     pattern: Option<Select>,
     plan: Schedule,
+    when_full: WhenFull,
     metrics: Arc<OutputMetrics>,
     processors: Option<Processors>,
     workers: Option<usize>,
@@ -98,6 +99,30 @@ pub struct Opened {
     pub unused: Vec<Unused>,
     /// What is allowed but probably not meant.
     pub warnings: Vec<String>,
+}
+
+/// What a pipeline needs beside what its accounts set aside.
+#[derive(Debug, Clone)]
+pub struct Needs {
+    /// Threads, the core's left out.
+    pub lanes: usize,
+    /// Connections at a time, over all inputs.
+    pub connections: usize,
+    /// What the kernel may hold for the socket of one.
+    pub socket_bytes: usize,
+    /// The largest piece that is taken whole or not at all.
+    pub largest: Option<Largest>,
+}
+
+/// See [`Needs::largest`].
+#[derive(Debug, Clone)]
+pub struct Largest {
+    /// The input.
+    pub name: String,
+    /// The option that allows it.
+    pub option: &'static str,
+    /// Its size.
+    pub bytes: usize,
 }
 
 /// An option that Fluent Bit has and that has no effect here.
@@ -138,6 +163,7 @@ pub fn open(
         inputs: first + sections.inputs.len(),
         first,
         before,
+        filtered: !sections.filters.is_empty(),
     };
     let inputs: Vec<_> =
         numbered(sections.inputs).filter_map(|(n, section)| opening.input(n, section)).collect();
@@ -186,6 +212,8 @@ pub(crate) struct Opening<'a> {
     first: usize,
     /// The counters of the pipeline before a reload.
     pub(crate) before: Option<Arc<Metrics>>,
+    /// Whether there are filters.
+    filtered: bool,
 }
 
 impl Opening<'_> {
@@ -232,9 +260,15 @@ impl Opening<'_> {
             let what = "option \"acknowledge\": stored needs records on the filesystem".to_owned();
             reader.refuse("acknowledge", what, Some("set storage.type to filesystem".to_owned()));
         }
+        // With several inputs each has a part that no other can take, so that a dead output stops those that it is
+        // fed by and nobody else.
+        let own = if self.inputs > 1 { self.budget.stat().size / OWN_PART / self.inputs } else { 0 };
         let share = self.share("mem_buf_limit", limit, &mut reader);
+        let share = Share { guaranteed: own.min(share.max), ..share };
         let chunks = setup.account("chunks", share, &mut reader);
-        let decode = setup.account("decode", Share::COMMON, &mut reader);
+        let window =
+            if self.inputs > 1 && self.filtered { WINDOW_ENTRIES * size_of::<Entry<'_>>() } else { 0 };
+        let decode = setup.account("decode", Share { guaranteed: window, ..Share::COMMON }, &mut reader);
         let processors = self.processors(Of::Input, &setup.name, &mut reader);
         self.finish(reader, plugin.name);
         let common = common?;
@@ -335,7 +369,9 @@ impl Opening<'_> {
         };
         let own = Own(output.clone());
         let metrics = Arc::new(OutputMetrics { name: setup.name, own, ..OutputMetrics::default() });
-        Some(OutputInstance { output: output?, pattern, plan, metrics, processors, workers: common.workers })
+        let when_full = common.when_full;
+        let workers = common.workers;
+        Some(OutputInstance { output: output?, pattern, plan, when_full, metrics, processors, workers })
     }
 }
 
@@ -343,6 +379,23 @@ impl Pipeline {
     /// The counters, for whoever shows them.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
+    }
+
+    /// What it needs beside what its accounts set aside.
+    pub fn needs(&self) -> Needs {
+        let inputs: Vec<_> =
+            self.inputs.iter().map(|input| (&input.instance.name, input.instance.input.needs())).collect();
+        let largest = inputs.iter().filter_map(|(name, needs)| {
+            let (bytes, option) = needs.largest?;
+            Some(Largest { name: (*name).clone(), option, bytes })
+        });
+        Needs {
+            lanes: self.inputs.iter().map(|input| input.instance.input.lanes()).sum::<usize>()
+                + self.outputs.iter().map(|output| output.output.drive().lanes).sum::<usize>(),
+            connections: inputs.iter().map(|(_, needs)| needs.connections).sum(),
+            socket_bytes: inputs.iter().map(|(_, needs)| needs.socket_bytes).max().unwrap_or(0),
+            largest: largest.max_by_key(|largest| largest.bytes),
+        }
     }
 
     /// Binds what inputs and outputs bind: the last moment to refuse to start.
@@ -376,6 +429,8 @@ impl Pipeline {
             answered,
             ids: ChunkIds::default(),
             budget: self.budget.clone(),
+            pressure: watch::Sender::new(Pressure::Calm),
+            said: None,
             grace: self.grace,
             deadline: None,
             inputs: stop.apart(),
@@ -406,7 +461,7 @@ fn open_lanes(
     index: usize,
     answers: &mpsc::Sender<Answer>,
 ) -> std::io::Result<Target> {
-    let OutputInstance { output, plan, metrics, processors, workers, .. } = instance;
+    let OutputInstance { output, plan, when_full, metrics, processors, workers, .. } = instance;
     let mut drive = output.drive();
     drive.lanes = workers.unwrap_or(drive.lanes);
     if processors.is_some() {
@@ -429,7 +484,7 @@ fn open_lanes(
         }
         lanes.push(jobs);
     }
-    Ok(Target { metrics, plan, drive, lanes })
+    Ok(Target { metrics, plan, drive, when_full, lanes })
 }
 
 /// Everything that the lanes of inputs need.
@@ -438,6 +493,7 @@ struct Lanes {
     sealer: mpsc::Sender<Sealed>,
     ids: ChunkIds,
     flush: Duration,
+    pressure: watch::Receiver<Pressure>,
     grace: Option<Duration>,
     stop: Stop,
 }
@@ -448,6 +504,7 @@ struct LaneParts {
     sealer: mpsc::Sender<Sealed>,
     ids: ChunkIds,
     flush: Duration,
+    pressure: watch::Receiver<Pressure>,
     grace: Option<Duration>,
     stop: Stop,
 }
@@ -459,6 +516,7 @@ impl Lanes {
             sealer: self.sealer.clone(),
             ids: self.ids.clone(),
             flush: self.flush,
+            pressure: self.pressure.clone(),
             grace: self.grace,
             stop: self.stop.clone(),
         }
@@ -544,19 +602,28 @@ impl LaneParts {
         };
         tokio::select! {
             () = everything => {}
-            () = keep_flushing(&store, self.flush) => {}
+            () = keep_flushing(&store, self.flush, self.pressure) => {}
         }
         // It has said what is lost, if the engine did not wait for it.
         let _stopped = store.flush().await;
     }
 }
 
-/// Seals what is open, again and again, until the engine has stopped.
-async fn keep_flushing(store: &Store, every: Duration) {
-    let mut timer = tokio::time::interval(every);
+/// Sends what is open on its way: every `period`, and more often while memory is short.
+async fn keep_flushing(store: &Store, period: Duration, mut pressure: watch::Receiver<Pressure>) {
+    let mut timer = tokio::time::interval(period);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        timer.tick().await;
+        let short = *pressure.borrow_and_update() >= Pressure::Flush;
+        tokio::select! {
+            _ = timer.tick() => {}
+            () = tokio::time::sleep(FLUSH_EARLY), if short && period > FLUSH_EARLY => timer.reset(),
+            changed = pressure.changed() => match changed {
+                Ok(()) => continue,
+                // The core has ended.
+                Err(_) => return,
+            },
+        }
         if store.flush().await.is_err() {
             return;
         }
@@ -652,6 +719,10 @@ struct Core {
     answered: mpsc::Receiver<Answer>,
     ids: ChunkIds,
     budget: Budget,
+    /// How full the budget is, for the lanes.
+    pressure: watch::Sender<Pressure>,
+    /// When it was said last that it is full.
+    said: Option<Instant>,
     grace: Option<Duration>,
     deadline: Option<Instant>,
     /// Stops the inputs that run.
@@ -676,7 +747,7 @@ impl Core {
                 },
                 Some(answer) = self.answered.recv() => self.dispatch.settle(answer, Instant::now()),
                 () = until(due) => {}
-                _ = tick.tick() => { self.budget.tick(); }
+                _ = tick.tick() => self.look_at_memory(),
                 Some(Switch { pipeline, done }) = switches.recv(), if !stopping => {
                     // Who asked may have given up waiting.
                     let _gone = done.send(self.switch(pipeline));
@@ -721,7 +792,8 @@ impl Core {
             alive.push((name.clone(), input.instance.alive.subscribe()));
         }
         let running = inputs.iter().map(|input| Arc::clone(&input.instance.input)).collect();
-        let lanes = Lanes { filters, sealer, ids: self.ids.clone(), flush, grace, stop: next.stop() };
+        let (ids, pressure) = (self.ids.clone(), self.pressure.subscribe());
+        let lanes = Lanes { filters, sealer, ids, flush, pressure, grace, stop: next.stop() };
         if let Err(error) = lanes.open(inputs) {
             next.say();
             return Err(error);
@@ -731,6 +803,30 @@ impl Core {
         (self.inputs, self.alive, self.grace) = (next, alive, grace);
         self.running = running;
         Ok(())
+    }
+
+    fn look_at_memory(&mut self) {
+        self.budget.tick();
+        let (before, now) = (*self.pressure.borrow(), self.budget.pressure());
+        if now >= Pressure::Close {
+            let stat = self.budget.stat();
+            self.dispatch.shed(stat.limit.saturating_sub(stat.guaranteed + stat.reserve));
+        }
+        if before == now {
+            return;
+        }
+        let quiet = self.said.is_none_or(|said| said.elapsed() >= SAID_AGAIN);
+        if now >= Pressure::Close && before < Pressure::Close && quiet {
+            self.said = Some(Instant::now());
+            let stat = self.budget.stat();
+            tracing::warn!(
+                "[memory] {} of {} bytes are held: new connections are turned away, records wait for room or are \
+                 refused until the outputs have caught up",
+                stat.held,
+                stat.limit
+            );
+        }
+        self.pressure.send_replace(now);
     }
 
     fn begin_stop(&mut self) {

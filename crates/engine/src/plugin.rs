@@ -139,6 +139,17 @@ impl Setup {
     }
 }
 
+/// What an input may need beside what it sets aside.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InputNeeds {
+    /// Bytes of the largest piece that is taken whole or not at all, and the option that says so.
+    pub largest: Option<(usize, &'static str)>,
+    /// Connections at a time.
+    pub connections: usize,
+    /// What the kernel may hold for each connection's socket.
+    pub socket_bytes: usize,
+}
+
 /// A source of records. It owns its loop; waiting in [`Emitter::append`] is its backpressure.
 pub trait Input: Send + Sync + 'static {
     /// How many lanes of its own the input wants; 0 runs it on the core thread.
@@ -158,6 +169,11 @@ pub trait Input: Send + Sync + 'static {
     /// One line that says what is wrong and what to do.
     fn start(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// What it may take in one piece, and how many connections it may have.
+    fn needs(&self) -> InputNeeds {
+        InputNeeds::default()
     }
 
     /// Runs until the input is exhausted or `stop` says so, once per lane. After `stop` no new work is taken;

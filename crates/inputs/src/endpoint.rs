@@ -55,7 +55,7 @@ impl Endpoint {
         reader: &mut Reader<'_>,
         setup: &Setup,
     ) -> Option<Endpoint> {
-        let part = setup.budget.stat().limit / PART;
+        let part = setup.budget.stat().size / PART;
         let guaranteed = workers * RECEIVING_PAGES * setup.budget.page_size();
         let receive = setup.account("receive", Share { guaranteed, max: part.max(guaranteed) }, reader);
         let connections = setup.account("connections", Share::at_most(part), reader);
@@ -67,7 +67,7 @@ impl Endpoint {
         Some(Endpoint {
             workers,
             settings: RawSettings { accept: listen.accept_timeout.duration(), idle, begun: BEGUN, tls },
-            accounts: Accounts { connections: connections?, receive: receive?, active: active? },
+            accounts: Accounts { connections: connections?, receive: receive?, active: active?, small: None },
             lanes: Lanes::new(0),
             bound: Mutex::new(None),
         })

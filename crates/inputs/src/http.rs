@@ -20,6 +20,7 @@
 //! | 201, 200 or 204 (`successful_response_code`) | every record is in the pipeline |
 //! | 400 | wrong method, no or another content type, no body, or a body that is not what it says: the line names the byte |
 //! | 401 | with `oauth2.validate`: no valid token |
+//! | 408 | slower than 1 KiB a second, after ten seconds |
 //! | 413 | longer than `buffer_max_size`, as sent or decompressed |
 //! | 415 | a content encoding that is not known |
 //! | 503 with Retry-After | no memory left for the records for ten seconds, or no room to store them |
@@ -39,13 +40,14 @@ use std::time::Duration;
 
 use budget::{Account, Share};
 use engine::emit::Refused;
-use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
+use engine::{Emitter, Input, InputDef, InputNeeds, Local, Setup, Stop};
 use event::{EventTime, Tag};
 use formats::inflate::Encoding;
 use net::jwt::{Denied, ValidateOptions, Validator};
 use net::listener::ListenOptions;
 use net::server::{
-    Accounts, Answer, Begin, Head, Lanes, Server, Service, Settings, TlsServer, TlsServerOptions,
+    Accounts, Answer, Begin, Head, Lanes, SMALL_BODY, Server, Service, Settings, TlsServer, TlsServerOptions,
+    connection_bytes,
 };
 use options::{Options, Period, Reader, Size, Words};
 
@@ -61,11 +63,20 @@ const TAG_BYTES: usize = engine::limits::TAG_BYTES;
 /// Open connections may hold this part of the budget, and the active ones among them with TLS or HTTP/2 once
 /// more.
 const CONNECTIONS_PART: usize = 4;
+/// So many connections can always be open, and so many bytes of TLS records on their way.
+const OWN_CONNECTIONS: usize = 64;
+const OWN_RECORDS: usize = 160 << 10;
 /// Pages a lane can always receive into.
 const RECEIVING_PAGES: usize = 4;
+/// The part of the budget that bytes may be received into.
+const RECEIVING_PART: usize = 8;
+/// Pages of a lane for small requests: they are not made to wait behind large ones.
+const SMALL_PAGES: usize = 12;
 /// The time a whole head and a whole body may take.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(60);
+/// Bytes in a second that a body must come to after ten seconds. A slower one would hold its pages for nothing.
+const BODY_RATE: usize = 1_024;
 
 #[derive(Debug, Options)]
 #[options(check = HttpOptions::check)]
@@ -139,20 +150,20 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     // However full the budget is, requests can be received, if only to be refused.
     let workers = options.as_ref().map_or(1, |options| options.workers);
     let guaranteed = workers * RECEIVING_PAGES * setup.budget.page_size();
-    let receive = setup.account("receive", Share { guaranteed, max: usize::MAX }, reader);
     let stat = setup.budget.stat();
-    let connections = setup.account("connections", Share::at_most(stat.limit / CONNECTIONS_PART), reader);
-    let active = setup.account("active", Share::at_most(stat.limit / CONNECTIONS_PART), reader);
+    // What waits for room to be parsed does not take the room itself.
+    let most = (stat.size / RECEIVING_PART).max(guaranteed);
+    let receive = setup.account("receive", Share { guaranteed, max: most }, reader);
+    let small =
+        setup.account("small", Share::fixed(workers * SMALL_PAGES * setup.budget.page_size()), reader);
+    let part = stat.size / CONNECTIONS_PART;
+    let tls = options.as_ref().is_some_and(|options| options.tls.enabled);
+    let own = OWN_CONNECTIONS * connection_bytes(tls);
+    let connections =
+        setup.account("connections", Share { guaranteed: own.min(part), max: part.max(own) }, reader);
+    let own = if tls { OWN_RECORDS } else { 0 };
+    let active = setup.account("active", Share { guaranteed: own, max: part.max(own) }, reader);
     let options = options?;
-    let room = (stat.limit - stat.guaranteed) as u64 / 2;
-    if options.buffer_max_size.0 > room {
-        let what = format!(
-            "option \"buffer_max_size\": a body of {} bytes and its records do not fit the memory limit",
-            options.buffer_max_size.0
-        );
-        let hint = format!("set it to {room} or less, or raise memory_limit in the service section");
-        reader.refuse("http_server.buffer_max_size", what, Some(hint));
-    }
     let tls = TlsServer::new(&options.tls, options.http2)
         .map_err(|refused| reader.refuse(refused.option, refused.what, None))
         .ok()?;
@@ -168,7 +179,7 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     Some(Arc::new(Http {
         success: success.collect(),
         lanes: Lanes::new(options.max_connections),
-        accounts: Accounts { connections: connections?, receive: receive?, active: active? },
+        accounts: Accounts { connections: connections?, receive: receive?, active: active?, small },
         listener: Mutex::new(None),
         options,
         marking,
@@ -204,9 +215,20 @@ impl Input for Http {
     fn start(&self) -> Result<(), String> {
         let HttpOptions { listen, port, workers, listener, .. } = &self.options;
         let listener = net::listener::bind_as(listen, *port, listener)?;
-        tracing::info!("[input:http] listening on {listen}:{port} with {workers} worker(s)");
+        let connections = self.connections();
+        tracing::info!(
+            "[input:http] listening on {listen}:{port} with {workers} worker(s), up to {connections} connections"
+        );
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
         Ok(())
+    }
+
+    fn needs(&self) -> InputNeeds {
+        InputNeeds {
+            largest: Some((self.options.buffer_max_size.0 as usize, "http_server.buffer_max_size")),
+            connections: self.connections(),
+            socket_bytes: net::listener::SOCKET_BYTES,
+        }
     }
 
     fn run(self: Arc<Self>, out: Emitter, stop: Stop) -> Local<'static, Result<(), String>> {
@@ -223,6 +245,12 @@ impl Input for Http {
 }
 
 impl Http {
+    /// How many connections may be open at a time.
+    fn connections(&self) -> usize {
+        let paid = self.accounts.connections.share().max / connection_bytes(self.tls.is_some());
+        if self.options.max_connections == 0 { paid } else { paid.min(self.options.max_connections) }
+    }
+
     fn settings(&self) -> Settings {
         let ListenOptions { accept_timeout, io_timeout, keepalive, .. } = &self.options.listener;
         let idle = if io_timeout.is_zero() { self.options.idle_timeout } else { *io_timeout };
@@ -231,6 +259,7 @@ impl Http {
             idle: idle.duration(),
             head: HEAD_TIME,
             body: BODY_TIME,
+            rate: BODY_RATE,
             keep_alive: *keepalive,
             http2: self.options.http2,
             tls: self.tls.clone(),
@@ -308,7 +337,11 @@ impl Ingest {
         let format = Format::named(kind).ok_or_else(|| Answer::text(400, "error: invalid 'Content-Type'"))?;
         let options = &self.http.options;
         let answer = Answer::status(options.successful_response_code);
+        let length = head.header("content-length").and_then(|length| length.parse::<usize>().ok());
+        let short =
+            length.is_some_and(|length| length <= SMALL_BODY) && head.header("content-encoding").is_none();
         Ok(Plan {
+            small: self.http.accounts.small.clone().filter(|small| short && small.is_waited_for()),
             tag: tag_of(head.path()).unwrap_or_else(|| self.out.tag().clone()),
             marks: self.http.marking.of(head),
             format,

@@ -5,6 +5,7 @@
 //! * [`lab`]: experiments on a process, and what its memory grows with (`leaklab run` and others).
 //! * [`load`]: many connections from one thread; answers, latency and rates (`leaklab load`).
 //! * [`bench`]: weir and its peers measured side by side (`cargo x bench`).
+//! * [`soak`]: whether weir keeps its memory limit, whatever is done to it (`cargo x soak`).
 //! * [`process`]: what the kernel knows of a process' memory and time.
 //! * [`message`]: where an HTTP message ends.
 //! * [`histogram`]: how long things took.
@@ -17,3 +18,4 @@ pub mod load;
 pub mod message;
 pub mod payload;
 pub mod process;
+pub mod soak;

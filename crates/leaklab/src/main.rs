@@ -9,6 +9,7 @@ const HELP: &str = "\
 Usage: leaklab payload [--lines N | --records N] [--seed N]
        leaklab load URL [OPTION ...]
        leaklab bench [SCENARIO ...] [OPTION ...]
+       leaklab soak [SCENARIO ...] [OPTION ...]
        leaklab run|watch|compare|quick|trace|judge [OPTION ...]
 
 payload  writes a body to standard output: an alert of about N lines (default 4900), or an array of N records of
@@ -20,6 +21,8 @@ load     posts a body again and again and prints answers, latency, rates and rec
 run      finds out what a server's memory grows with (leaklab run --help), as do the other commands of that line.
 
 bench    measures weir and its peers side by side: what `cargo x bench` runs (leaklab bench --help).
+
+soak     holds weir to its memory limit, whatever is done to it: what `cargo x soak` runs (leaklab soak --help).
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn run() -> Result<(), lexopt::Error> {
     match parser.next()? {
         Some(Value(name)) if name == "payload" => payload(&mut parser),
         Some(Value(name)) if name == "load" => leaklab::load::command(&mut parser),
+        Some(Value(name)) if name == "soak" => leaklab::soak::command(&mut parser),
         Some(Value(name)) if name == "bench" => Ok(leaklab::bench::command(&mut parser)?),
         Some(Value(other)) => Err(format!("unknown command \"{}\"", other.string()?).into()),
         None | Some(Short('h') | Long("help")) => print(HELP),

@@ -49,11 +49,13 @@ async fn connect() -> (TcpStream, Rc<Server<Forget>>) {
         idle: LONG,
         head: LONG,
         body: LONG,
+        rate: 0,
         keep_alive: true,
         http2: true,
         tls: None,
     };
-    let accounts = Accounts { connections: account.clone(), active: account.clone(), receive: account };
+    let accounts =
+        Accounts { connections: account.clone(), active: account.clone(), receive: account, small: None };
     let server = Server::new(Forget, settings, accounts);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

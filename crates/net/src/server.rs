@@ -52,6 +52,17 @@ const CONNECTION_BYTES: usize = 1_024;
 /// What a TLS session costs between two records. Measured, with the connection: 8.9 KiB.
 const TLS_BYTES: usize = 8_192;
 
+/// Up to this size a body is small: what it becomes fits a page of any size.
+pub const SMALL_BODY: usize = 4_096;
+
+/// How long a body may be slower than [`Settings::rate`].
+const SLOW: Duration = Duration::from_secs(10);
+
+/// What an idle connection costs.
+pub const fn connection_bytes(tls: bool) -> usize {
+    CONNECTION_BYTES + if tls { TLS_BYTES } else { 0 }
+}
+
 /// How a server treats its clients.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -63,6 +74,8 @@ pub struct Settings {
     pub head: Duration,
     /// A whole body.
     pub body: Duration,
+    /// Bytes in a second that a body must come to on average, after a while; 0 for no limit.
+    pub rate: usize,
     /// Let connections carry more than one request.
     pub keep_alive: bool,
     /// Speak HTTP/2 with clients that ask for it.
@@ -78,6 +91,9 @@ pub struct Accounts {
     pub connections: Account,
     /// For the pages that bytes are received into.
     pub receive: Account,
+    /// The same for connections whose last request was small, where that is apart: they are not made to wait behind
+    /// large ones.
+    pub small: Option<Account>,
     /// For what TLS sessions and HTTP/2 connections hold while something is on its way. Apart from the pages, and
     /// with a maximum: who waits here must not stand before those who already have something on its way and
     /// need a page to finish.
@@ -166,7 +182,15 @@ pub struct Server<S> {
     service: S,
     settings: Settings,
     accounts: Accounts,
+    /// Those of the accounts that pages are received on.
+    receive: Rc<Receive>,
     watches: Rc<Watches>,
+}
+
+/// What pages are received on: by everybody, and by those whose last request was small.
+struct Receive {
+    all: Account,
+    small: Option<Account>,
 }
 
 /// Why a connection ends.
@@ -206,7 +230,8 @@ impl Drop for Slot {
 impl<S: Service> Server<S> {
     /// A server for one lane.
     pub fn new(service: S, settings: Settings, accounts: Accounts) -> Rc<Server<S>> {
-        Rc::new(Server { service, settings, accounts, watches: Rc::default() })
+        let receive = Rc::new(Receive { all: accounts.receive.clone(), small: accounts.small.clone() });
+        Rc::new(Server { service, settings, accounts, receive, watches: Rc::default() })
     }
 
     /// Accepts until `stop` is ready; connections then end after the request they are in. `lanes` are those

@@ -165,7 +165,9 @@ impl Weir {
     pub fn held(&self) -> Vec<String> {
         let ledger: serde_json::Value = serde_json::from_str(&self.get("/api/v1/memory")).unwrap();
         let accounts = ledger["accounts"].as_array().unwrap().iter();
-        let held = accounts.filter(|account| account["held"] != 0 && account["owner"] != "http_server");
+        let held = accounts.filter(|account| {
+            account["held"] != 0 && account["owner"] != "http_server" && account["purpose"] != "heap"
+        });
         held.map(ToString::to_string).collect()
     }
 
@@ -181,6 +183,7 @@ impl Weir {
         let status = self.child.wait().unwrap();
         let (output, log) = (self.output(), self.log());
         assert!(status.success(), "weir ended with {status}:\n{log}");
+        assert!(!log.contains("[memory] still held"), "the ledger is not empty at the end:\n{log}");
         (output, log)
     }
 }

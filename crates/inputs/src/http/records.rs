@@ -1,6 +1,6 @@
 //! The body of a request on its way to records.
 
-use budget::Lease;
+use budget::{Account, Lease, Ticket};
 use engine::Emitter;
 use engine::emit::{PATIENCE, Refused};
 use event::{EventTime, Events, Tag};
@@ -43,12 +43,18 @@ pub(super) struct Plan {
     pub(super) limit: usize,
     /// The answer when everything was taken.
     pub(super) success: Answer,
+    /// What pays for the records of a small request while others wait for room.
+    pub(super) small: Option<Account>,
 }
 
 /// A body being received.
 pub(super) struct Records {
     plan: Plan,
     out: Emitter,
+    /// All room is taken with it: of the requests that wait for room the oldest always completes.
+    _ticket: Ticket,
+    /// What pays for them.
+    account: Account,
     decoder: Option<Decoder>,
     reader: Reader,
     /// Bytes of text read.
@@ -98,13 +104,20 @@ impl Reader {
 impl Records {
     /// Records of one request, all with the time of now.
     pub(super) fn new(out: Emitter, plan: Plan) -> Records {
-        let (account, now) = (out.account(), EventTime::now());
-        let reader = match plan.format {
-            Format::Json => Reader::Json(json::Transcoder::new(account, now)),
-            Format::Form => Reader::Form(Box::new(form::Transcoder::new(account, now))),
+        let (ticket, now) = (out.account().ticket(), EventTime::now());
+        let small = plan.small.as_ref();
+        let paid = small.and_then(|small| Some((small.clone(), small.try_lease(small.page_size()).ok()?)));
+        let (account, page) =
+            paid.map_or_else(|| (ticket.account().clone(), None), |(small, page)| (small, Some(page)));
+        let mut reader = match plan.format {
+            Format::Json => Reader::Json(json::Transcoder::new(&account, now)),
+            Format::Form => Reader::Form(Box::new(form::Transcoder::new(&account, now))),
         };
+        if let Some(page) = page {
+            reader.prepay(page);
+        }
         let decoder = plan.encoding.map(Decoder::new);
-        Records { plan, out, decoder, reader, read: 0, deadline: None }
+        Records { plan, out, _ticket: ticket, account, decoder, reader, read: 0, deadline: None }
     }
 
     /// Until when this request waits for room.
@@ -123,7 +136,7 @@ impl Records {
 
     async fn page(&mut self) -> Result<(), Answer> {
         let deadline = self.deadline();
-        let page = self.out.page(deadline).await.map_err(refused)?;
+        let page = engine::emit::page(&self.account, deadline).await.map_err(refused)?;
         self.reader.prepay(page);
         Ok(())
     }
@@ -146,7 +159,7 @@ impl Records {
                         return Err(self.too_large());
                     }
                     let deadline = self.deadline();
-                    let lease = timeout_at(deadline, self.out.account().lease(bytes)).await;
+                    let lease = timeout_at(deadline, self.account.lease(bytes)).await;
                     decoder
                         .prepay(lease.map_err(|_| refused(Refused::NoRoom))?.map_err(|_| too_much(bytes))?);
                 }
@@ -172,7 +185,8 @@ impl Records {
         while self.reader.end()? == Step::Full {
             self.page().await?;
         }
-        let Records { plan, out, reader, .. } = self;
+        // The ticket is good until the records are in.
+        let Records { plan, out, reader, _ticket, .. } = self;
         let events = reader.finish()?;
         match plan.marks {
             None => out.append(&plan.tag, events).await.map_err(refused)?,

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use super::lanes::{Lanes, Member, Place};
 use super::stream::Stream;
 use super::watch::{TICK, Watch, Watches};
-use super::{Accounts, CONNECTION_BYTES, Slot, TLS_BYTES, TlsServer};
+use super::{Accounts, Slot, TlsServer, connection_bytes};
 
 /// A lane's copy of a listening descriptor.
 #[derive(Debug)]
@@ -152,8 +152,10 @@ impl<H: Host> Lane<H> {
 
     fn admit(&self, socket: Socket) {
         let accounts = self.host.accounts();
-        let bytes = CONNECTION_BYTES + if self.host.tls().is_some() { TLS_BYTES } else { 0 };
-        let Ok(lease) = accounts.connections.try_lease(bytes) else {
+        let bytes = connection_bytes(self.host.tls().is_some());
+        // Where nearly everything is held, those who are here already need what is left.
+        let admitted = accounts.connections.admits(bytes).then(|| accounts.connections.try_lease(bytes));
+        let Some(Ok(lease)) = admitted else {
             self.member.leave();
             return self.turn_away(socket);
         };

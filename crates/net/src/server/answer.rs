@@ -44,6 +44,10 @@ impl Answer {
         Answer { close: true, ..self }
     }
 
+    pub(super) fn too_slow() -> Answer {
+        Answer::text(408, "error: the body comes too slowly").closing()
+    }
+
     pub(super) fn too_large(limit: usize) -> Answer {
         Answer::text(413, format!("error: the body is larger than buffer_max_size ({limit} bytes)"))
     }

@@ -10,7 +10,10 @@ use budget::Buf;
 use super::framing::{Framing, Piece};
 use super::stream::Stream;
 use super::watch::{Tick, Watch};
-use super::{Answer, Begin, Body, End, HEAD_BYTES, Head, Headers, Server, Service, Slot, http2, turn_away};
+use super::{
+    Answer, Begin, Body, End, HEAD_BYTES, Head, Headers, Receive, SLOW, SMALL_BODY, Server, Service, Slot,
+    http2, turn_away,
+};
 
 /// The most headers of a request.
 const HEADERS: usize = 64;
@@ -35,7 +38,8 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Serves a connection to its end.
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch: Watch, slot: Slot) {
     let input = Buf::new(&server.accounts.receive);
-    let mut connection = Connection { stream, input, watch, slot, fresh: server.settings.http2 };
+    let (receive, fresh) = (Rc::clone(&server.receive), server.settings.http2);
+    let mut connection = Connection { stream, input, receive, watch, slot, fresh, small: false };
     if matches!(connection.stream, Stream::Tls(_)) {
         // Boxed, as everything below, so that a connection that waits for a request is small.
         match Box::pin(connection.handshake(server.settings.accept)).await {
@@ -79,8 +83,11 @@ pub(super) struct Connection {
     pub(super) input: Buf,
     pub(super) watch: Watch,
     pub(super) slot: Slot,
+    receive: Rc<Receive>,
     /// Nothing has arrived that rules HTTP/2 out.
     fresh: bool,
+    /// The last request was small.
+    small: bool,
 }
 
 /// What a head says about the rest of the request.
@@ -178,13 +185,20 @@ impl Connection {
         if self.input.room() >= READ_AT_LEAST {
             return Ok(());
         }
-        let account = self.input.account().clone();
-        let page = account.lease(account.page_size());
-        let page = match tokio::time::timeout(PAGE_WAIT, page).await {
-            Ok(Ok(page)) => page,
-            Ok(Err(_)) | Err(_) => return Err(End::Full),
+        let receive = &*self.receive;
+        let small = receive.small.as_ref().filter(|_| self.small && self.input.is_empty());
+        let at_once = small.and_then(|small| Some((small, small.try_lease(small.page_size()).ok()?)));
+        let (account, page) = match at_once {
+            Some(paid) => paid,
+            None => {
+                let page = receive.all.lease(receive.all.page_size());
+                match tokio::time::timeout(PAGE_WAIT, page).await {
+                    Ok(Ok(page)) => (&receive.all, page),
+                    Ok(Err(_)) | Err(_) => return Err(End::Full),
+                }
+            }
         };
-        let mut fresh = Buf::new(&account);
+        let mut fresh = Buf::new(account);
         fresh.grow_with(page);
         let rest = self.input.front();
         if rest.len() >= fresh.room() {
@@ -210,7 +224,9 @@ impl Connection {
     /// Serves one request, of which the first bytes are there. An error ends the connection.
     async fn request<S: Service>(&mut self, server: &Server<S>, answers: &mut Vec<u8>) -> Result<(), End> {
         let settings = &server.settings;
-        self.watch.arm(self.watch.after(settings.head), false);
+        // Of a head that is not complete nothing was taken: a stop does not wait for the rest.
+        let deadline = self.watch.after(settings.head);
+        self.watch.arm(deadline, true);
         let request = loop {
             match parse(self.input.front(), &server.service) {
                 Parsed::Head(request, size) => {
@@ -218,7 +234,10 @@ impl Connection {
                     break request;
                 }
                 Parsed::More if self.input.len() < HEAD_BYTES - READ_AT_LEAST => {
-                    self.send(answers).await?;
+                    if !answers.is_empty() {
+                        self.send(answers).await?;
+                        self.watch.arm(deadline, true);
+                    }
                     self.fill().await?;
                 }
                 Parsed::More => {
@@ -299,10 +318,12 @@ impl Connection {
         limit: usize,
         answers: &mut Vec<u8>,
     ) -> Result<Answer, End> {
-        let deadline = self.watch.after(server.settings.body);
+        let settings = &server.settings;
+        let deadline = self.watch.after(settings.body);
+        let mut pace = Pace { begun: self.watch.now(), rate: settings.rate };
         // The service has its own limits of time; this one is about the client.
         self.watch.arm(Tick::NEVER, false);
-        let mut received = 0;
+        let mut received = 0_usize;
         loop {
             let front = self.input.front();
             match framing.next(front) {
@@ -311,7 +332,11 @@ impl Connection {
                     let taken = if received > limit {
                         Err(Answer::too_large(limit))
                     } else {
-                        body.data(&front[skip..skip + size]).await
+                        let before = self.watch.now();
+                        let taken = body.data(&front[skip..skip + size]).await;
+                        // What this end takes to find room is not the client's.
+                        pace.begun = pace.begun.delayed(before, self.watch.now());
+                        taken
                     };
                     self.consume(skip + size);
                     if let Err(refusal) = taken {
@@ -321,12 +346,17 @@ impl Connection {
                 Ok(Piece::More { skip }) => {
                     self.consume(skip);
                     self.send(answers).await?;
-                    self.watch.arm(deadline.min(self.watch.after(server.settings.idle)), false);
-                    self.fill().await?;
+                    let late = pace.late(received);
+                    self.watch.arm(deadline.min(self.watch.after(settings.idle)).min(late), false);
+                    match self.fill().await {
+                        Err(End::Close) if late <= self.watch.now() => return Ok(Answer::too_slow()),
+                        filled => filled?,
+                    }
                     self.watch.arm(Tick::NEVER, false);
                 }
                 Ok(Piece::End { skip }) => {
                     self.consume(skip);
+                    self.small = received <= SMALL_BODY;
                     return Ok(body.end().await);
                 }
                 Err(why) => return Ok(Answer::text(400, format!("error: {why}"))),
@@ -373,6 +403,22 @@ impl Connection {
     }
 }
 
+/// How fast a body must be.
+struct Pace {
+    begun: Tick,
+    rate: usize,
+}
+
+impl Pace {
+    /// When a body of which so much has come is too slow.
+    fn late(&self, received: usize) -> Tick {
+        match received.checked_div(self.rate) {
+            Some(seconds) => self.begun.plus(SLOW + Duration::from_secs(seconds as u64)),
+            None => Tick::NEVER,
+        }
+    }
+}
+
 /// Whether bytes are what an HTTP/2 client begins with.
 enum Preface {
     Whole,
@@ -414,6 +460,10 @@ fn parse<S: Service>(bytes: &[u8], service: &S) -> Parsed<S::Body> {
         Ok(httparse::Status::Partial) => return Parsed::More,
         Err(error) => return Parsed::Bad(format!("invalid request: {error}")),
     };
+    // Some readers end a line there and others do not, which is how requests are smuggled; Fluent Bit closes.
+    if memchr::memchr_iter(b'\n', &bytes[..size]).any(|at| at == 0 || bytes[at - 1] != b'\r') {
+        return Parsed::Bad("a line of the head ends without a carriage return".to_owned());
+    }
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Parsed::More;
     };

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::stream::Stream;
 use super::watch::{Tick, Watch};
-use super::{Answer, Begin, Body, Head, Headers, STREAMS, Server, Service, http1};
+use super::{Answer, Begin, Body, Head, Headers, SLOW, STREAMS, Server, Service, http1};
 
 /// Bytes that a client may send before they are consumed, per stream and in all. 65,535 is what the protocol
 /// starts with and what cannot be refused.
@@ -44,7 +44,9 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// Serves a connection to its end. What was received before it turned out to be HTTP/2 is read first.
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, connection: http1::Connection) {
     let http1::Connection { stream, input, watch, slot: _slot, .. } = connection;
-    let Ok(_lease) = server.accounts.connections.try_lease(IDLE_BYTES) else { return };
+    let connections = &server.accounts.connections;
+    let admitted = connections.admits(IDLE_BYTES).then(|| connections.try_lease(IDLE_BYTES).ok()).flatten();
+    let Some(_lease) = admitted else { return refuse(stream, &watch).await };
     let paid = Paid::default();
     let gate = Gate { account: server.accounts.active.clone(), paid: Rc::clone(&paid), acquire: None };
     let socket = Socket { stream, input, gate };
@@ -59,6 +61,43 @@ pub(super) async fn run<S: Service>(server: Rc<Server<S>>, connection: http1::Co
         .handshake::<_, Bytes>(socket);
     if let Ok(Ok(connection)) = watch.within(handshake).await {
         serve(server, connection, &watch, &paid).await;
+    }
+}
+
+/// An empty SETTINGS, then GOAWAY before the first stream with ENHANCE_YOUR_CALM: RFC 9113 sections 6.5 and 6.8.
+/// A client sees that nothing of it was taken and that it may come again later.
+const REFUSAL: &[u8] = &[
+    0, 0, 0, 4, 0, 0, 0, 0, 0, // SETTINGS
+    0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b, // GOAWAY
+];
+
+/// Turns a connection away in its own language.
+async fn refuse(mut stream: Stream, watch: &Watch) {
+    watch.arm(watch.after(http1::LINGER), false);
+    let mut rest = REFUSAL;
+    let said = watch.within(poll_fn(|context| {
+        while !rest.is_empty() {
+            let written = ready!(stream.poll_write(context, rest))?;
+            rest = &rest[written..];
+        }
+        stream.poll_flush(context)
+    }));
+    if !matches!(said.await, Ok(Ok(()))) {
+        return;
+    }
+    poll_fn(|context| {
+        stream.shutdown_write(context);
+        Poll::Ready(())
+    })
+    .await;
+    // A socket closed over unread bytes would be reset, and the refusal lost with it.
+    let mut away = [0; 1_024];
+    let mut seen = 0;
+    while seen <= http1::PASSED_OVER
+        && let Ok(Ok(read)) = watch.within(poll_fn(|context| stream.poll_read(context, &mut away))).await
+        && read > 0
+    {
+        seen += read;
     }
 }
 
@@ -181,31 +220,40 @@ async fn receive<S: Service>(
     begin: Begin<S::Body>,
     stream: &mut RecvStream,
 ) -> Option<Answer> {
-    let deadline = Instant::now() + server.settings.body;
+    let mut begun = Instant::now();
+    let deadline = begun + server.settings.body;
     let (mut body, limit) = match timeout_at(deadline, begin.now()).await.ok()? {
         Begin::Answer(answer) => return Some(answer),
         Begin::Body(body, limit) => (body, limit),
         Begin::Later(_) => return None, // `now` has waited for it
     };
-    let mut received = 0;
+    let mut received = 0_usize;
     loop {
         let silence = deadline.min(Instant::now() + server.settings.idle);
-        match timeout_at(silence, stream.data()).await.ok()? {
-            None => return Some(body.end().await),
-            Some(piece) => {
-                let piece = piece.ok()?;
-                received += piece.len();
-                if received > limit {
-                    return Some(Answer::too_large(limit));
+        let slow = received.checked_div(server.settings.rate);
+        let late = slow.map(|seconds| begun + SLOW + Duration::from_secs(seconds as u64));
+        match timeout_at(late.map_or(silence, |late| late.min(silence)), stream.data()).await {
+            Err(_) if late.is_some_and(|late| late <= Instant::now()) => return Some(Answer::too_slow()),
+            data => match data.ok()? {
+                None => return Some(body.end().await),
+                Some(piece) => {
+                    let piece = piece.ok()?;
+                    received += piece.len();
+                    if received > limit {
+                        return Some(Answer::too_large(limit));
+                    }
+                    let before = Instant::now();
+                    if let Err(refusal) = body.data(&piece).await {
+                        return Some(refusal);
+                    }
+                    // What this end takes to find room is not the client's.
+                    begun += before.elapsed();
+                    // Only now, when its memory is free again, may the client send as much more.
+                    let size = piece.len();
+                    drop(piece);
+                    stream.flow_control().release_capacity(size).ok()?;
                 }
-                if let Err(refusal) = body.data(&piece).await {
-                    return Some(refusal);
-                }
-                // Only now, when its memory is free again, may the client send as much more.
-                let size = piece.len();
-                drop(piece);
-                stream.flow_control().release_capacity(size).ok()?;
-            }
+            },
         }
     }
 }

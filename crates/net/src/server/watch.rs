@@ -21,6 +21,17 @@ pub(super) struct Tick(u32);
 impl Tick {
     /// The end of time.
     pub(super) const NEVER: Tick = Tick(u32::MAX);
+
+    /// The tick that has passed when `after` from here is over.
+    pub(super) fn plus(self, after: Duration) -> Tick {
+        let ticks = after.as_millis().div_ceil(TICK.as_millis()).min(u128::from(u32::MAX / 2)) as u32;
+        Tick(self.0.saturating_add(ticks).saturating_add(1))
+    }
+
+    /// The same point as long after this one as `now` is after `then`.
+    pub(super) fn delayed(self, then: Tick, now: Tick) -> Tick {
+        Tick(self.0.saturating_add(now.0.saturating_sub(then.0)))
+    }
 }
 
 /// A wait ended because its time was over, or because the server stops.
@@ -86,8 +97,12 @@ pub(super) struct Watch {
 impl Watch {
     /// The tick that has passed when `after` is over, and at most one tick later.
     pub(super) fn after(&self, after: Duration) -> Tick {
-        let ticks = after.as_millis().div_ceil(TICK.as_millis()).min(u128::from(u32::MAX / 2)) as u32;
-        Tick(self.table.now.get().saturating_add(ticks).saturating_add(1))
+        self.now().plus(after)
+    }
+
+    /// Now.
+    pub(super) fn now(&self) -> Tick {
+        Tick(self.table.now.get())
     }
 
     /// Waits from now on end at `deadline`; those of an idle connection also when the server stops.

@@ -1,0 +1,106 @@
+//! Whether weir keeps its memory limit, whatever clients and destinations do: what `cargo x soak` runs.
+//!
+//! Each scenario starts an agent with a limit, misbehaves for a while, and then looks: the most that was ever
+//! resident (VmHWM) is within the limit; every record that was answered 2xx has arrived; the ledger is empty; memory
+//! is back. Refusing everything is no way to pass: a polite client sends one record a second on a connection of its
+//! own all the while and counts its answers.
+//!
+//! In the order of the modules: [`scenario`] (what is done), [`clients`] and [`hostile`] (who does it),
+//! [`destination`] (where records go), [`agent`] (who it is done to), [`report`] (what came of it).
+
+pub mod agent;
+pub mod clients;
+pub mod destination;
+pub mod hostile;
+pub mod report;
+pub mod scenario;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+use agent::Setting;
+use report::Row;
+
+const HELP: &str = "\
+Usage: leaklab soak [SCENARIO ...] [--limit 32M,64M,256M] [--seconds N] [--weir FILE] [--page FILE]
+
+Without a scenario all of them run. Each takes N seconds (default 60) and what it takes to drain. With --page the
+table is written into that file, between the lines <!-- soak --> and <!-- /soak -->.
+";
+
+/// Runs the command line behind `soak`. The exit code is an error's when a scenario did not hold.
+///
+/// # Errors
+/// What is wrong with the options, or which scenarios failed.
+pub fn command(parser: &mut lexopt::Parser) -> Result<(), lexopt::Error> {
+    let mut names = Vec::new();
+    let mut limits = vec![32, 64, 256];
+    let mut seconds = 60;
+    let mut weir = PathBuf::from("weir");
+    let mut page = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(name) => names.push(name.string()?),
+            Long("limit") => limits = megabytes(&parser.value()?.string()?)?,
+            Long("seconds") => seconds = parser.value()?.parse()?,
+            Long("weir") => weir = parser.value()?.into(),
+            Long("page") => page = Some(PathBuf::from(parser.value()?)),
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(());
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    crate::process::allow_descriptors().map_err(|error| error.to_string())?;
+    let rows = run(&names, &limits, Duration::from_secs(seconds), &weir)?;
+    let table = report::table(&rows);
+    println!("\n{table}");
+    if let Some(page) = page {
+        report::write(&page, &table)?;
+    }
+    let failed: Vec<String> = rows.iter().filter(|row| !row.failures.is_empty()).map(Row::label).collect();
+    if failed.is_empty() { Ok(()) } else { Err(format!("did not hold: {}", failed.join(", ")).into()) }
+}
+
+fn megabytes(text: &str) -> Result<Vec<u64>, String> {
+    let one = |part: &str| {
+        let number = part.strip_suffix(['M', 'm']).and_then(|digits| digits.parse().ok());
+        number.ok_or_else(|| format!("--limit {part}: a number of megabytes, as 64M"))
+    };
+    text.split(',').map(one).collect()
+}
+
+/// Runs scenarios by name, or all of them, with each limit in megabytes. A line is printed for each.
+///
+/// # Errors
+/// A name that is none, or an agent that does not start.
+pub fn run(
+    names: &[String],
+    limits: &[u64],
+    time: Duration,
+    weir: &std::path::Path,
+) -> Result<Vec<Row>, String> {
+    let unknown =
+        names.iter().find(|name| scenario::ALL.iter().all(|scenario| scenario.name != name.as_str()));
+    if let Some(unknown) = unknown {
+        let known: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+        return Err(format!("there is no scenario \"{unknown}\"; there are {}", known.join(", ")));
+    }
+    let mut rows = Vec::new();
+    for limit in limits {
+        for scenario in scenario::ALL {
+            let chosen = names.is_empty() || names.iter().any(|name| name == scenario.name);
+            if !chosen || *limit < scenario.least_limit {
+                continue;
+            }
+            let setting = Setting { weir: weir.to_owned(), limit: *limit * 1_000_000, time };
+            let row = scenario::run(scenario, &setting)?;
+            println!("{}", row.line());
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
