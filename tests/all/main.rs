@@ -4,6 +4,7 @@
 
 mod certificates;
 mod configuration;
+mod filters;
 mod http;
 mod http_matrix;
 mod http_neighbours;

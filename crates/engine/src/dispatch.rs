@@ -185,7 +185,7 @@ impl Dispatch {
     pub fn replace(&mut self, routes: Routes, targets: Vec<(usize, Target)>, metrics: Arc<Metrics>) {
         metrics.go_on(&self.metrics);
         self.metrics = metrics;
-        self.routes = routes;
+        let before = std::mem::replace(&mut self.routes, routes);
         self.outputs.iter_mut().for_each(|queue| queue.retired = true);
         for (place, target) in targets {
             let queue = Queue::new(target);
@@ -209,6 +209,9 @@ impl Dispatch {
             }
             self.outputs[old].end_if_done();
         }
+        let mut routes = std::mem::replace(&mut self.routes, Routes::new(Vec::new()));
+        routes.inherit(&before, |old| self.successor(old));
+        self.routes = routes;
     }
 
     /// Takes settled records off what is held; a chunk of which nothing is due any more is gone.

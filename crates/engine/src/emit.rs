@@ -9,7 +9,6 @@ use event::{Events, Tag};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::common::Acknowledge;
-use crate::limits::EMITTED_TAGS;
 use crate::metrics::{InputMetrics, Reason};
 use crate::pass::{Origin, Pass, Passed, Work};
 use crate::receipt::{Fate, Part, Receipt};
@@ -172,11 +171,13 @@ pub(crate) async fn gather(
     ready: &mut Vec<Passed>,
     receipts: &mut Receipts,
 ) -> Result<(), Refused> {
-    let enough = ready.len() + 1 + EMITTED_TAGS;
+    let enough = ready.len() + 1 + pass.tags();
     while let Some(passed) = pass.next(work).await? {
         ready.push(passed);
         if ready.len() > enough {
             put(store, ready, receipts).await?;
+            // A part is in: a refusal now would have the client send all of it again.
+            work.deadline = None;
         }
     }
     Ok(())

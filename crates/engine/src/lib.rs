@@ -6,6 +6,8 @@
 
 pub mod batch;
 pub mod common;
+mod condition;
+mod direct;
 pub mod dispatch;
 pub mod emit;
 pub mod families;
@@ -26,6 +28,7 @@ pub mod select;
 pub mod store;
 
 pub use batch::{Batch, Part};
+pub use condition::Condition;
 pub use emit::{Emitter, Refused};
 pub use lane::Stop;
 pub use metrics::{Figure, Reason};

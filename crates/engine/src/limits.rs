@@ -31,6 +31,9 @@ pub const FLUSH_QUEUE: usize = 64;
 /// pages is proportional to the entries (64 bytes each).
 pub const WINDOW_RECORDS: usize = 64;
 
+/// Bytes of records in a window, but for its last record: filters may make copies of them.
+pub const WINDOW_BYTES: usize = 512 << 10;
+
 /// See [`WINDOW_RECORDS`].
 pub const WINDOW_ENTRIES: usize = 4096;
 

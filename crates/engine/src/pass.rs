@@ -15,8 +15,11 @@ use budget::Account;
 use event::{Corrupt, Cursor, Entry, Events, Progress, Record, SPARE_ENTRIES, Tag, Window, Writer};
 use tokio::time::{Instant, timeout_at};
 
+use crate::condition::Condition;
+use crate::direct::InputRoutes;
 use crate::emit::Refused;
-use crate::limits::{EMITTED_TAGS, WINDOW_ENTRIES, WINDOW_RECORDS};
+use crate::lane::Stop;
+use crate::limits::{EMITTED_TAGS, WINDOW_BYTES, WINDOW_ENTRIES, WINDOW_RECORDS};
 use crate::metrics::{FilterMetrics, InputMetrics};
 use crate::plugin::Filter;
 use crate::select::Select;
@@ -25,6 +28,8 @@ use crate::select::Select;
 pub struct Stage {
     /// The tags it applies to.
     pub pattern: Select,
+    /// The records it applies to; all without one.
+    pub condition: Option<Condition>,
     /// The plugin.
     pub filter: RefCell<Box<dyn Filter>>,
     /// Its counters.
@@ -42,6 +47,20 @@ pub enum Emits {
     AsInput,
     /// A filter's come from its emitter.
     As(Origin),
+}
+
+impl Emits {
+    /// How many tags may be gathered: each holds a page at least, some are being gathered while others are gone
+    /// through and others are ready, and all of them together must fit what the emitter may hold.
+    fn tags(&self) -> Option<usize> {
+        match self {
+            Emits::Nothing => None,
+            Emits::AsInput => Some(EMITTED_TAGS),
+            Emits::As(Origin { account, .. }) => {
+                Some((account.share().max / account.page_size() / 4).clamp(1, EMITTED_TAGS))
+            }
+        }
+    }
 }
 
 /// Who records are charged to, and counted for, from where they come in.
@@ -62,6 +81,14 @@ pub struct Pass {
     processors: usize,
     /// Pays for decoded entries and for records that must be put into one piece.
     decode: Account,
+    /// How many times the bytes of a window filters may make of it.
+    copies: usize,
+    /// Tags under which records were sent that are gathered before they go on, if any stage sends some.
+    tags: Option<usize>,
+    /// Whom filters ask for the end of the agent.
+    stop: Option<Stop>,
+    /// Which outputs get which records of the input, if it says so itself.
+    routes: Option<InputRoutes>,
 }
 
 /// Records on their way through a pass, with everything that was sent under another tag meanwhile.
@@ -70,7 +97,9 @@ pub struct Work {
     jobs: Vec<Job>,
     /// What was sent, by stage, sender's way and tag.
     sent: Vec<Sent>,
-    deadline: Option<Instant>,
+    /// Records that are through, with routes of their own.
+    routed: Vec<Passed>,
+    pub(crate) deadline: Option<Instant>,
 }
 
 struct Job {
@@ -111,12 +140,29 @@ impl Pass {
     /// `stages` in their order, of which the first are `processors` of the input; decoding is charged to
     /// `decode`.
     pub fn new(stages: Vec<Rc<Stage>>, processors: usize, decode: Account) -> Pass {
-        Pass { stages, processors, decode }
+        let copies = stages.iter().map(|stage| stage.filter.borrow().copies()).sum();
+        let tags = stages.iter().filter_map(|stage| stage.emits.tags()).min();
+        Pass { stages, processors, decode, copies, tags, stop: None, routes: None }
+    }
+
+    /// The same with somebody whom filters can ask for the end of the agent.
+    pub fn with_stop(self, stop: Stop) -> Pass {
+        Pass { stop: Some(stop), ..self }
+    }
+
+    /// The same with routes of the input's own.
+    pub(crate) fn with_routes(self, routes: Option<InputRoutes>) -> Pass {
+        Pass { routes, ..self }
+    }
+
+    /// Tags under which records were sent that are gathered before they go on.
+    pub(crate) fn tags(&self) -> usize {
+        self.tags.unwrap_or(EMITTED_TAGS)
     }
 
     /// Starts with records that come in. What needs room waits for it until the deadline.
     pub fn start(&self, origin: &Origin, tag: &Tag, events: Events, deadline: Option<Instant>) -> Work {
-        let mut work = Work { jobs: Vec::new(), sent: Vec::new(), deadline };
+        let mut work = Work { jobs: Vec::new(), sent: Vec::new(), routed: Vec::new(), deadline };
         work.jobs.push(self.job(origin.clone(), tag.clone(), events, 0, Vec::new()));
         work
     }
@@ -135,8 +181,11 @@ impl Pass {
     /// [`Refused`] when there was no room for the result.
     pub async fn next(&self, work: &mut Work) -> Result<Option<Passed>, Refused> {
         loop {
+            if let Some(passed) = work.routed.pop() {
+                return Ok(Some(passed));
+            }
             // Each tag that was sent holds a page: when there are many, the oldest goes on at once.
-            if work.sent.len() > EMITTED_TAGS || work.jobs.is_empty() && !work.sent.is_empty() {
+            if work.sent.len() > self.tags() || work.jobs.is_empty() && !work.sent.is_empty() {
                 let Sent { origin, tag, from, via, writer } = work.sent.remove(0);
                 work.jobs.push(self.job(origin, tag, writer.finish(), from, via));
             }
@@ -147,9 +196,13 @@ impl Pass {
                 self.step(job, &mut work.sent, work.deadline).await?;
                 continue;
             }
-            let Some(Job { origin, tag, source, writer, taken, .. }) = work.jobs.pop() else { continue };
+            let Some(Job { origin, tag, source, writer, taken, via, .. }) = work.jobs.pop() else { continue };
             let events = if untouched { source } else { writer.finish() };
-            return Ok(Some(Passed { origin, tag, events, taken }));
+            let passed = Passed { origin, tag, events, taken };
+            match &self.routes {
+                Some(routes) if via.is_empty() => work.routed = routes.split(passed, work.deadline).await?,
+                _ => return Ok(Some(passed)),
+            }
         }
     }
 
@@ -160,21 +213,26 @@ impl Pass {
         sent: &mut Vec<Sent>,
         deadline: Option<Instant>,
     ) -> Result<(), Refused> {
-        let Job { origin, tag, stages, via, source, writer, .. } = job;
+        let Job { origin, tag, stages, via, source, writer, taken } = job;
         // What filters may not see: bytes that are no records. Inputs write records, so this is a bug, and
         // passing on what cannot be read would cost the destination.
-        let extent = Extent::of(source).map_err(corrupt)?;
-        let _lease = room(&self.decode, extent.bytes_needed(), deadline).await?;
+        // Each record may be sent under a tag of its own.
+        let extent = Extent::of(source, self.tags.unwrap_or(WINDOW_RECORDS)).map_err(corrupt)?;
+        let _lease = room(&self.decode, extent.bytes_needed(self.copies), deadline).await?;
         let pieces: Result<Vec<Cow<'_, [u8]>>, Corrupt> = extent.records.iter().map(Piece::bytes).collect();
         let pieces = pieces.map_err(corrupt)?;
         let records: Result<Vec<Record<'_>>, Corrupt> = pieces.iter().map(|p| Record::of_whole(p)).collect();
         let mut window = Window::new(origin.input, records.map_err(corrupt)?);
         window.more = source.records > extent.records.len();
+        window.index = taken.0 - source.records;
         if !extent.marker {
             for at in stages.iter() {
                 self.stages[*at].apply(tag, &mut window);
                 self.send(*at, origin, via, &mut window, sent, deadline).await?;
             }
+        }
+        if let (Some(code), Some(stop)) = (window.exit_asked(), &self.stop) {
+            stop.ask_exit(code);
         }
         for record in &window.records {
             write(record, writer, deadline).await?;
@@ -238,7 +296,7 @@ impl Pass {
     /// # Errors
     /// [`Refused`] when there can never be room.
     pub(crate) async fn tick(&self, at: usize, origin: &Origin, last: bool) -> Result<Work, Refused> {
-        let mut work = Work { jobs: Vec::new(), sent: Vec::new(), deadline: None };
+        let mut work = Work { jobs: Vec::new(), sent: Vec::new(), routed: Vec::new(), deadline: None };
         let mut window = Window::new(origin.input, Vec::new());
         self.stages[at].filter.borrow_mut().tick(&mut window, last);
         self.send(at, origin, &[], &mut window, &mut work.sent, None).await?;
@@ -255,7 +313,11 @@ async fn write(record: &Record<'_>, writer: &mut Writer, deadline: Option<Instan
     Ok(())
 }
 
-async fn room(account: &Account, bytes: usize, deadline: Option<Instant>) -> Result<budget::Lease, Refused> {
+pub(crate) async fn room(
+    account: &Account,
+    bytes: usize,
+    deadline: Option<Instant>,
+) -> Result<budget::Lease, Refused> {
     let lease = account.lease(bytes);
     match deadline {
         Some(deadline) => {
@@ -274,10 +336,38 @@ impl Stage {
     fn apply(&self, tag: &Tag, window: &mut Window<'_>) {
         let before = window.records.len();
         self.metrics.records.add(before);
-        self.filter.borrow_mut().logs(tag, window);
+        match &self.condition {
+            None => self.filter.borrow_mut().logs(tag, window),
+            Some(condition) => self.apply_where(condition, tag, window),
+        }
         let after = window.records.len();
         self.metrics.dropped.add(before.saturating_sub(after));
         self.metrics.added.add(after.saturating_sub(before));
+    }
+
+    /// The filter is shown runs of records for which the condition holds; the others stay where they are.
+    fn apply_where<'a>(&self, condition: &Condition, tag: &Tag, window: &mut Window<'a>) {
+        let mut filter = self.filter.borrow_mut();
+        let records = std::mem::take(&mut window.records);
+        let mut done: Vec<Record<'a>> = Vec::with_capacity(records.len());
+        let mut show = |run: &mut Vec<Record<'a>>, done: &mut Vec<Record<'a>>| {
+            if !run.is_empty() {
+                std::mem::swap(&mut window.records, run);
+                filter.logs(tag, window);
+                done.append(&mut window.records);
+            }
+        };
+        let mut run = Vec::new();
+        for record in records {
+            if condition.holds(&record) {
+                run.push(record);
+            } else {
+                show(&mut run, &mut done);
+                done.push(record);
+            }
+        }
+        show(&mut run, &mut done);
+        window.records = done;
     }
 }
 
@@ -308,13 +398,13 @@ impl<'a> Piece<'a> {
 }
 
 impl<'a> Extent<'a> {
-    fn of(source: &'a Events) -> Result<Extent<'a>, Corrupt> {
+    fn of(source: &'a Events, records: usize) -> Result<Extent<'a>, Corrupt> {
         let mut extent = Extent { records: Vec::new(), bytes: 0, entries: 0, copied: 0, marker: false };
         let mut cursor = source.cursor();
-        while extent.records.len() < WINDOW_RECORDS && !extent.marker && !cursor.at_end() {
+        while extent.records.len() < records && !extent.marker && !cursor.at_end() {
             let entries = cursor.record_entries()?;
             let marker = cursor.at_group_marker();
-            let full = extent.entries + entries > WINDOW_ENTRIES || marker;
+            let full = extent.entries + entries > WINDOW_ENTRIES || cursor.offset() >= WINDOW_BYTES || marker;
             if full && !extent.records.is_empty() {
                 break;
             }
@@ -336,8 +426,8 @@ impl<'a> Extent<'a> {
     }
 
     /// What decoding may take.
-    fn bytes_needed(&self) -> usize {
-        self.entries * size_of::<Entry<'_>>() + self.copied
+    fn bytes_needed(&self, copies: usize) -> usize {
+        self.entries * size_of::<Entry<'_>>() + self.copied + copies * self.bytes
     }
 }
 
@@ -397,7 +487,8 @@ mod tests {
 
     fn stage(pattern: &str, filter: Box<dyn Filter>, emits: Emits) -> Rc<Stage> {
         let pattern = Select::from(event::Pattern::new(pattern));
-        Rc::new(Stage { pattern, filter: RefCell::new(filter), metrics: Arc::default(), emits })
+        let filter = RefCell::new(filter);
+        Rc::new(Stage { pattern, condition: None, filter, metrics: Arc::default(), emits })
     }
 
     fn pass(budget: &Budget, stages: Vec<Rc<Stage>>) -> Pass {
@@ -496,5 +587,99 @@ mod tests {
         let passed = all(&pass, &origin, "a", writer.finish()).await;
         let left = [u32::MAX, 1, 3, u32::MAX - 1, u32::MAX, u32::MAX - 1, 5];
         assert_eq!(seconds(&passed[0].events), left);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_emitter_has_no_room_for_is_refused_after_a_wait_and_nothing_of_it_is_kept() {
+        let budget = Budget::new(8 << 20, 4096).unwrap();
+        let origin = origin(&budget, 0);
+        let account = budget.account("emitter", "chunks", Share::at_most(4 * 4096)).unwrap();
+        let emitter = Origin { input: 1, account, metrics: Arc::default() };
+        let pass = pass(&budget, vec![stage("*", Box::new(Resend), Emits::As(emitter))]);
+        let mut writer = Writer::new(&origin.account);
+        (0..4).for_each(|_| record(&mut writer, 7, 7_000));
+        let deadline = Some(Instant::now() + crate::emit::PATIENCE);
+        let mut work = pass.start(&origin, &Tag::new("a"), writer.finish(), deadline);
+        let mut refused = false;
+        loop {
+            match pass.next(&mut work).await {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    refused = true;
+                    break;
+                }
+            }
+        }
+        assert!(refused);
+        drop(work);
+        assert!(budget.accounts().iter().all(|account| account.held == 0));
+    }
+
+    /// Keeps every record until it is told that the end has come.
+    #[derive(Default)]
+    struct Hold(Vec<u32>);
+
+    impl Filter for Hold {
+        fn logs(&mut self, _tag: &Tag, window: &mut Window<'_>) {
+            self.0.extend(window.records.drain(..).map(|record| record.time().seconds));
+        }
+
+        fn for_lane(&self) -> Box<dyn Filter> {
+            Box::new(Hold::default())
+        }
+
+        fn interval(&self) -> Option<std::time::Duration> {
+            Some(std::time::Duration::from_secs(1))
+        }
+
+        fn tick(&mut self, window: &mut Window<'_>, last: bool) {
+            for seconds in self.0.drain(..).filter(|_| last) {
+                let time = EventTime { seconds, nanoseconds: 0 };
+                window.emit(Tag::new("late"), Record::new(time, Raw::Page(&[0x80]), Vec::new()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_filter_held_back_passes_the_other_filters_at_the_end() {
+        let budget = Budget::new(8 << 20, 4096).unwrap();
+        let (first, emitter) = (origin(&budget, 0), origin(&budget, 1));
+        let stages = vec![
+            stage("a", Box::new(Hold::default()), Emits::As(emitter)),
+            stage("late", Box::new(DropEvenAndMark), Emits::Nothing),
+        ];
+        let pass = pass(&budget, stages);
+        let mut writer = Writer::new(&first.account);
+        (0..6).for_each(|seconds| record(&mut writer, seconds, 10));
+        let passed = all(&pass, &first, "a", writer.finish()).await;
+        assert_eq!(passed.iter().map(|part| part.events.records).sum::<usize>(), 0);
+        let mut work = pass.tick(0, &first, true).await.unwrap();
+        let passed = pass.next(&mut work).await.unwrap().unwrap();
+        assert_eq!((passed.tag.as_str(), passed.origin.input), ("late", 1));
+        assert_eq!(seconds(&passed.events), [1, 3, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_filter_with_a_condition_changes_only_records_for_which_it_holds() {
+        let budget = Budget::new(8 << 20, 4096).unwrap();
+        let origin = origin(&budget, 0);
+        let condition = Condition::with_rule("$text", "regex", "^x{20}");
+        let filter = RefCell::new(Box::new(DropEvenAndMark) as Box<dyn Filter>);
+        let pattern = Select::from(event::Pattern::new("*"));
+        let stage = Stage {
+            pattern,
+            condition: Some(condition),
+            filter,
+            metrics: Arc::default(),
+            emits: Emits::Nothing,
+        };
+        let pass = pass(&budget, vec![Rc::new(stage)]);
+        let mut writer = Writer::new(&origin.account);
+        for (seconds, size) in [(1, 5), (2, 5), (3, 25), (4, 25), (5, 25), (6, 5)] {
+            record(&mut writer, seconds, size);
+        }
+        let passed = all(&pass, &origin, "a", writer.finish()).await;
+        assert_eq!(seconds(&passed[0].events), [1, 2, 3, 5, 6], "4 is dropped, and 2 and 6 are not");
     }
 }

@@ -12,6 +12,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::common::{Acknowledge, FilterCommon, InputCommon, OutputCommon, Service, WhenFull};
+use crate::direct::{Directory, InputRoutes};
 use crate::dispatch::{self, Answer, Dispatch, Target};
 use crate::emit::{self, Emitter, Promise};
 use crate::lane::{self, Stop, Stopper};
@@ -60,6 +61,8 @@ pub struct Pipeline {
     inputs: Vec<LaneInput>,
     filters: Vec<Unit>,
     outputs: Vec<OutputInstance>,
+    /// The outputs of routes that inputs have of their own.
+    direct: Vec<(usize, Vec<usize>)>,
     metrics: Arc<Metrics>,
     budget: Budget,
     flush: Duration,
@@ -77,6 +80,7 @@ struct InputInstance {
     routable: bool,
     /// Dropped with the instance: its successor may begin then.
     alive: watch::Sender<()>,
+    routes: Option<InputRoutes>,
 }
 
 struct OutputInstance {
@@ -164,6 +168,7 @@ pub fn open(
         first,
         before,
         filtered: !sections.filters.is_empty(),
+        directory: Directory::new(first),
     };
     let inputs: Vec<_> =
         numbered(sections.inputs).filter_map(|(n, section)| opening.input(n, section)).collect();
@@ -172,6 +177,8 @@ pub fn open(
     let single = sections.inputs.len() == 1 && sections.outputs.len() == 1;
     let outputs: Vec<_> =
         numbered(sections.outputs).filter_map(|(n, section)| opening.output(n, section, single)).collect();
+    let names: Vec<&str> = outputs.iter().map(|output| output.metrics.name.as_str()).collect();
+    let direct = std::mem::take(&mut opening.directory).resolve(&names, &mut opening.problems);
     let Opening { problems, unused, warnings, emitters, .. } = opening;
     let metrics = Metrics {
         inputs: inputs.iter().map(|input| &input.instance.origin.metrics).chain(&emitters).cloned().collect(),
@@ -184,6 +191,7 @@ pub fn open(
         inputs,
         filters,
         outputs,
+        direct,
         metrics: Arc::new(metrics),
         budget: budget.clone(),
         flush: service.flush.0.max(Duration::from_millis(10)),
@@ -214,6 +222,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) before: Option<Arc<Metrics>>,
     /// Whether there are filters.
     filtered: bool,
+    directory: Directory,
 }
 
 impl Opening<'_> {
@@ -270,6 +279,7 @@ impl Opening<'_> {
             if self.inputs > 1 && self.filtered { WINDOW_ENTRIES * size_of::<Entry<'_>>() } else { 0 };
         let decode = setup.account("decode", Share { guaranteed: window, ..Share::COMMON }, &mut reader);
         let processors = self.processors(Of::Input, &setup.name, &mut reader);
+        let routes = self.directory.read(&mut reader, &mut self.problems);
         self.finish(reader, plugin.name);
         let common = common?;
         let metrics = Metrics::input(self.before.as_deref(), &setup.name);
@@ -290,6 +300,7 @@ impl Opening<'_> {
             threaded,
             routable,
             alive: watch::Sender::new(()),
+            routes,
         };
         Some(LaneInput { instance: Arc::new(instance), processors, predecessor: None })
     }
@@ -313,7 +324,7 @@ impl Opening<'_> {
             return None;
         };
         let metrics = Metrics::filter(self.before.as_deref(), &setup.name);
-        Some(Unit { filter: filter?, pattern, metrics, emits: emits? })
+        Some(Unit { filter: filter?, pattern, condition: None, metrics, emits: emits? })
     }
 
     /// The emitter of a filter, if it has one.
@@ -570,7 +581,9 @@ impl LaneParts {
             let mut stages: Vec<Rc<Stage>> = processors.into_iter().map(Unit::stage).collect();
             let own = stages.len();
             stages.extend(filters.iter().cloned());
-            let pass = Rc::new(Pass::new(stages, own, instance.decode.clone()));
+            let pass = Pass::new(stages, own, instance.decode.clone()).with_stop(self.stop.clone());
+            let pass = pass.with_routes(instance.routes.clone());
+            let pass = Rc::new(pass);
             passes.push((Rc::clone(&pass), instance.origin.clone()));
             let (origin, tag) = (instance.origin.clone(), instance.tag.clone());
             let emitter = Emitter::new(origin, tag, Rc::clone(&store), pass, instance.promise);
@@ -772,10 +785,14 @@ impl Core {
     /// Lets a pipeline take the place of the running one. Its inputs begin, those before end; what is not
     /// delivered goes to the outputs of the same names.
     fn switch(&mut self, pipeline: Pipeline) -> std::io::Result<()> {
-        let Pipeline { mut inputs, filters, outputs, metrics, flush, grace, .. } = pipeline;
+        let Pipeline { mut inputs, filters, outputs, direct, metrics, flush, grace, .. } = pipeline;
         let places = self.dispatch.places(outputs.len());
         let mut patterns = vec![None; places.iter().max().map_or(0, |last| last + 1)];
         let mut targets = Vec::new();
+        let direct = direct
+            .into_iter()
+            .map(|(number, outputs)| (number, outputs.iter().map(|at| places[*at]).collect()));
+        let direct = direct.collect();
         for (place, output) in places.into_iter().zip(outputs) {
             patterns[place] = output.pattern.clone();
             targets.push((place, open_lanes(output, place, &self.answers)?));
@@ -798,7 +815,7 @@ impl Core {
             next.say();
             return Err(error);
         }
-        self.dispatch.replace(Routes::new(patterns).without(unroutable), targets, metrics);
+        self.dispatch.replace(Routes::new(patterns).without(unroutable).with(direct), targets, metrics);
         self.inputs.say();
         (self.inputs, self.alive, self.grace) = (next, alive, grace);
         self.running = running;

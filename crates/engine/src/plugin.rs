@@ -198,6 +198,12 @@ pub trait Filter: Send {
     /// The same filter for another lane.
     fn for_lane(&self) -> Box<dyn Filter>;
 
+    /// How many times the bytes of a record the filter may make of it as values of its own: a map of its entries, a
+    /// text parsed. The engine leases as much before it shows the record.
+    fn copies(&self) -> usize {
+        0
+    }
+
     /// The emitter that records come from when the filter sends them under another tag; a filter without one
     /// sends none. Records that the emitter has no room for make the input wait, and then refuse.
     fn emitter(&self) -> Option<Emitting> {
@@ -221,6 +227,8 @@ pub struct Emitting {
     pub name: Option<String>,
     /// The most memory that its records may hold; 0 for no limit but the process's.
     pub mem_buf_limit: usize,
+    /// Whether its records are to survive a restart, where there is storage.
+    pub filesystem: bool,
 }
 
 /// How an output wants to be driven.

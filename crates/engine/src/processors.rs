@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::batch::{Batch, Part};
 use crate::common::FilterCommon;
+use crate::condition::Condition;
 use crate::emit::Refused;
 use crate::limits::{CHUNK_BYTES, PROCESSED_SLICE};
 use crate::metrics::{FilterMetrics, Metrics};
@@ -27,6 +28,7 @@ use crate::select::Select;
 pub(crate) struct Unit {
     pub(crate) filter: Box<dyn Filter>,
     pub(crate) pattern: Select,
+    pub(crate) condition: Option<Condition>,
     pub(crate) metrics: Arc<FilterMetrics>,
     pub(crate) emits: Emits,
 }
@@ -37,6 +39,7 @@ impl Unit {
         Unit {
             filter: self.filter.for_lane(),
             pattern: self.pattern.clone(),
+            condition: self.condition.clone(),
             metrics: Arc::clone(&self.metrics),
             emits: self.emits.clone(),
         }
@@ -44,8 +47,8 @@ impl Unit {
 
     /// On the thread of its lane.
     pub(crate) fn stage(self) -> Rc<Stage> {
-        let Unit { filter, pattern, metrics, emits } = self;
-        Rc::new(Stage { pattern, filter: RefCell::new(filter), metrics, emits })
+        let Unit { filter, pattern, condition, metrics, emits } = self;
+        Rc::new(Stage { pattern, condition, filter: RefCell::new(filter), metrics, emits })
     }
 }
 
@@ -96,12 +99,19 @@ impl Opening<'_> {
             );
             reader.refuse("name", what, Some("use it as a filter, or as a processor of an input".to_owned()));
         }
+        let conditions = reader.groups("condition");
+        let condition = conditions.first().map(|section| Condition::read(section, &mut self.problems));
         self.finish(reader, plugin.name);
-        let pattern = Select::of(Some(common?.pattern.as_deref().unwrap_or("*")), None)?;
+        let common = common?;
+        let pattern = Select::of(common.pattern.as_deref().or(Some("*")), common.match_regex)?;
+        let condition = match condition {
+            Some(condition) => Some(condition?),
+            None => None,
+        };
         let metrics = Metrics::filter(self.before.as_deref(), &setup.name);
         let filter = filter?;
         let emits = if filter.emitter().is_some() { Emits::AsInput } else { Emits::Nothing };
-        Some(Unit { filter, pattern, metrics, emits })
+        Some(Unit { filter, pattern, condition, metrics, emits })
     }
 
     /// The processors of an output with what they need to run.

@@ -14,12 +14,14 @@ pub struct Routes {
     known: HashMap<Tag, Rc<[usize]>>,
     /// Inputs whose records go nowhere: `routable off`.
     unroutable: Vec<usize>,
+    /// The outputs of routes that inputs have of their own, by their number.
+    direct: HashMap<usize, Rc<[usize]>>,
 }
 
 impl Routes {
     /// Outputs by their patterns. One without a pattern takes nothing.
     pub fn new(patterns: Vec<Option<Select>>) -> Routes {
-        Routes { patterns, known: HashMap::new(), unroutable: Vec::new() }
+        Routes { patterns, known: HashMap::new(), unroutable: Vec::new(), direct: HashMap::new() }
     }
 
     /// The same, but for the records of these inputs, which no output takes.
@@ -27,9 +29,30 @@ impl Routes {
         Routes { unroutable, ..self }
     }
 
+    /// The same with routes that inputs have of their own.
+    pub(crate) fn with(self, direct: Vec<(usize, Vec<usize>)>) -> Routes {
+        Routes {
+            direct: direct.into_iter().map(|(number, outputs)| (number, outputs.into())).collect(),
+            ..self
+        }
+    }
+
+    /// Takes over the inputs' own routes of the routes before: chunks of them may still come. `successor` tells
+    /// which output is in the place of an old one.
+    pub(crate) fn inherit(&mut self, before: &Routes, successor: impl Fn(usize) -> Option<usize>) {
+        for (number, outputs) in &before.direct {
+            let outputs = outputs.iter().map(|output| successor(*output).unwrap_or(*output)).collect();
+            self.direct.entry(*number).or_insert(outputs);
+        }
+    }
+
     /// The outputs that take records of this input and tag.
     pub fn from(&mut self, input: usize, tag: &Tag) -> Rc<[usize]> {
-        if self.unroutable.contains(&input) { Rc::from([]) } else { self.of(tag) }
+        match self.direct.get(&input) {
+            Some(outputs) => Rc::clone(outputs),
+            None if self.unroutable.contains(&input) => Rc::from([]),
+            None => self.of(tag),
+        }
     }
 
     /// The outputs that take this tag, in the order of the configuration.

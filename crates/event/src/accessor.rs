@@ -37,7 +37,8 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 impl Malformed {
-    fn new(what: impl Into<String>) -> Malformed {
+    /// Says what is wrong.
+    pub fn new(what: impl Into<String>) -> Malformed {
         Malformed { what: what.into(), hint: None }
     }
 }
@@ -90,6 +91,12 @@ impl Accessor {
             return Some(Raw::Page(value));
         }
         self.inner(value).ok()?.map(Raw::Page)
+    }
+
+    /// The value in a map.
+    pub fn find_in<'m>(&self, map: &'m [u8]) -> Option<&'m [u8]> {
+        let value = Step::in_map(&self.key, &mut Cursor::of(map)).ok()??.whole().ok()??;
+        if self.path.is_empty() { Some(value) } else { self.inner(value).ok()? }
     }
 
     fn inner<'v>(&self, value: &'v [u8]) -> Result<Option<&'v [u8]>, Corrupt> {

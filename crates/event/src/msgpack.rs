@@ -74,3 +74,42 @@ pub fn put_str(out: &mut Vec<u8>, text: &str) {
     out.extend(&header[..size]);
     out.extend(text.as_bytes());
 }
+
+/// Appends an integer in its shortest form.
+pub fn put_i64(out: &mut Vec<u8>, value: i64) {
+    match value {
+        0.. => put_u64(out, value as u64),
+        -0x20..=-1 => out.push(value as u8),
+        -0x80..=-0x21 => out.extend([0xd0, value as u8]),
+        -0x8000..=-0x81 => {
+            out.push(0xd1);
+            out.extend((value as i16).to_be_bytes());
+        }
+        -0x8000_0000..=-0x8001 => {
+            out.push(0xd2);
+            out.extend((value as i32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xd3);
+            out.extend(value.to_be_bytes());
+        }
+    }
+}
+
+/// Appends a double.
+pub fn put_f64(out: &mut Vec<u8>, value: f64) {
+    out.push(0xcb);
+    out.extend(value.to_be_bytes());
+}
+
+/// Appends a boolean.
+pub fn put_bool(out: &mut Vec<u8>, value: bool) {
+    out.push(0xc2 | u8::from(value));
+}
+
+/// Appends bytes as a string.
+pub fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    let (header, size) = str_header(text.len());
+    out.extend(&header[..size]);
+    out.extend(text);
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use budget::Lease;
 
 use crate::cursor::{Corrupt, Cursor, Token};
-use crate::msgpack::{map_header, put_str};
+use crate::msgpack::{map_header, put_str, put_text};
 use crate::writer::{Progress, Writer};
 use crate::{EventTime, Tag};
 
@@ -30,6 +30,58 @@ impl Raw<'_> {
         let mut bytes = Vec::with_capacity(text.len() + 5);
         put_str(&mut bytes, text);
         Raw::Made(bytes.into())
+    }
+
+    /// A string value of bytes that may not be UTF-8.
+    pub fn text_of(text: &[u8]) -> Raw<'static> {
+        let mut bytes = Vec::with_capacity(text.len() + 5);
+        put_text(&mut bytes, text);
+        Raw::Made(bytes.into())
+    }
+
+    /// A value that `put` appends.
+    pub fn made(put: impl FnOnce(&mut Vec<u8>)) -> Raw<'static> {
+        let mut bytes = Vec::new();
+        put(&mut bytes);
+        Raw::Made(bytes.into())
+    }
+
+    /// The bytes of the string or binary, if the value is one.
+    pub fn as_text(&self) -> Option<&[u8]> {
+        let mut cursor = Cursor::of(self.bytes());
+        match cursor.token() {
+            Ok(Token::Str(size) | Token::Bin(size)) => cursor.here().get(..size),
+            _ => None,
+        }
+    }
+
+    /// The first token of the value; for all but strings, binaries, maps, arrays and extensions it is the value.
+    pub fn token(&self) -> Option<Token> {
+        Cursor::of(self.bytes()).token().ok()
+    }
+
+    /// The entries of a map that stands in a page; none of anything else.
+    pub fn entries_of(map: &[u8]) -> Vec<Entry<'_>> {
+        entries(map)
+    }
+
+    /// The entries of a map; none of anything else.
+    pub fn entries(&self) -> Vec<Entry<'_>> {
+        entries(self.bytes())
+    }
+
+    /// A map of entries.
+    pub fn map(entries: &[Entry<'_>]) -> Raw<'static> {
+        let (header, size) = map_header(entries.len());
+        let bytes =
+            entries.iter().map(|entry| entry.key.bytes().len() + entry.value.bytes().len()).sum::<usize>();
+        let mut map = Vec::with_capacity(size + bytes);
+        map.extend(&header[..size]);
+        for entry in entries {
+            map.extend(entry.key.bytes());
+            map.extend(entry.value.bytes());
+        }
+        Raw::Made(map.into())
     }
 
     /// The msgpack bytes.
@@ -58,6 +110,14 @@ pub struct Entry<'a> {
     pub key: Raw<'a>,
     /// The value.
     pub value: Raw<'a>,
+}
+
+impl Entry<'_> {
+    /// The same with bytes of its own.
+    pub fn owned(&self) -> Entry<'static> {
+        let own = |raw: &Raw<'_>| Raw::Made(raw.bytes().into());
+        Entry { key: own(&self.key), value: own(&self.value) }
+    }
 }
 
 /// A record: time, metadata and the entries of its body in their order. Duplicate keys stay as they came.
@@ -263,20 +323,33 @@ pub struct Window<'a> {
     pub input: usize,
     /// More records of those that came in together follow in another window.
     pub more: bool,
+    /// How many records of the same request were in the windows before.
+    pub index: usize,
     emitted: Vec<(Tag, Record<'a>)>,
     held: Vec<Lease>,
+    exit: Option<u8>,
 }
 
 impl<'a> Window<'a> {
     /// Records of an input.
     pub fn new(input: usize, records: Vec<Record<'a>>) -> Window<'a> {
-        Window { records, input, more: false, emitted: Vec::new(), held: Vec::new() }
+        Window { records, input, more: false, index: 0, emitted: Vec::new(), held: Vec::new(), exit: None }
     }
 
     /// Sends a record under another tag, through the filters and routes as if an input had taken it. It is not
     /// shown again to the filter that sends it. Only filters with an emitter may.
     pub fn emit(&mut self, tag: Tag, record: Record<'a>) {
         self.emitted.push((tag, record));
+    }
+
+    /// Asks for the end of the agent, with this exit code: what was taken is delivered before.
+    pub fn ask_exit(&mut self, code: u8) {
+        self.exit.get_or_insert(code);
+    }
+
+    /// The exit code that was asked for.
+    pub fn exit_asked(&self) -> Option<u8> {
+        self.exit
     }
 
     /// Keeps a lease until the records of this window are written: it pays for values that the filter made.

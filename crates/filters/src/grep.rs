@@ -23,9 +23,8 @@
 
 use engine::{Filter, FilterDef, Setup};
 use event::{Accessor, Record, Tag, Window};
-use options::{Choice, Invalid, Kind, Options, Reader, Rules, Value};
-
 use formats::ruby::RubyRegex;
+use options::{Choice, Invalid, Kind, Options, Reader, Rules, Value};
 
 /// The registry's entry.
 pub static FILTER: FilterDef = FilterDef {

@@ -46,9 +46,10 @@
 
 use engine::{Filter, FilterDef, Setup};
 use event::{Accessor, Cursor, Entry, Raw, Record, Tag, Token, Window};
+use formats::ruby::RubyRegex;
 use options::{Invalid, Kind, Options, Reader, Rules, Value, not_a_choice};
 
-use formats::ruby::RubyRegex;
+use crate::words::{Pair, Word, accessor, exactly, words};
 
 /// The registry's entry.
 pub static FILTER: FilterDef =
@@ -88,18 +89,6 @@ enum Rule {
     HardCopy(Pair),
 }
 
-/// One word.
-#[derive(Debug)]
-struct Word {
-    text: String,
-    /// The word as a value, made once.
-    value: Raw<'static>,
-}
-
-/// Two words.
-#[derive(Debug, Clone)]
-struct Pair(Word, Word);
-
 /// One word that is a pattern.
 #[derive(Debug, Clone)]
 struct Pattern(RubyRegex);
@@ -116,38 +105,6 @@ enum Condition {
     KeyValueDoesNotMatch((Accessor, RubyRegex)),
     MatchingKeysHaveMatchingValues((RubyRegex, RubyRegex)),
     MatchingKeysDoNotHaveMatchingValues((RubyRegex, RubyRegex)),
-}
-
-impl Word {
-    fn new(text: String) -> Word {
-        Word { value: Raw::text(&text), text }
-    }
-}
-
-/// The bytes are copied, too: shared by several lanes, their count of owners would travel between processors
-/// with every record.
-impl Clone for Word {
-    fn clone(&self) -> Word {
-        Word::new(self.text.clone())
-    }
-}
-
-impl Value for Word {
-    const KIND: Kind = Kind::Words(1);
-
-    fn parse(text: &str) -> Result<Word, Invalid> {
-        let [word] = exactly("it", words(text)?)?;
-        Ok(Word::new(word))
-    }
-}
-
-impl Value for Pair {
-    const KIND: Kind = Kind::Words(2);
-
-    fn parse(text: &str) -> Result<Pair, Invalid> {
-        let [first, second] = exactly("it", words(text)?)?;
-        Ok(Pair(Word::new(first), Word::new(second)))
-    }
 }
 
 impl Value for Pattern {
@@ -208,61 +165,6 @@ impl Value for Condition {
             _ => return Err(not_a_choice(&name, Condition::NAMES)),
         })
     }
-}
-
-/// A plain key, whatever characters it has, or behind a `$` a record accessor.
-fn accessor(text: &str) -> Result<Accessor, Invalid> {
-    if !text.starts_with('$') {
-        return Ok(Accessor::key(text));
-    }
-    Accessor::parse(text).map_err(|malformed| {
-        let invalid = Invalid::not(text, format_args!("a record accessor: it {}", malformed.what));
-        Invalid { hint: malformed.hint, ..invalid }
-    })
-}
-
-/// The words of a text, at least one.
-fn words(text: &str) -> Result<Vec<String>, Invalid> {
-    let mut words = Vec::new();
-    let mut rest = text.trim();
-    while let Some(first) = rest.chars().next() {
-        let (word, behind) = match first {
-            '"' | '\'' => in_quotes(text, first, &rest[1..])?,
-            _ => {
-                let (word, behind) = rest.split_at(rest.find([' ', '\t']).unwrap_or(rest.len()));
-                (word.to_owned(), behind)
-            }
-        };
-        words.push(word);
-        rest = behind.trim_start_matches([' ', '\t']);
-    }
-    if words.is_empty() { Err(Invalid::new("the value is empty")) } else { Ok(words) }
-}
-
-/// A word up to its closing quote, and what follows.
-fn in_quotes<'t>(text: &str, quote: char, quoted: &'t str) -> Result<(String, &'t str), Invalid> {
-    let mut word = String::new();
-    let mut chars = quoted.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            _ if c == quote => return Ok((word, chars.as_str())),
-            '\\' if chars.as_str().starts_with([quote, '\\']) => word.extend(chars.next()),
-            _ => word.push(c),
-        }
-    }
-    Err(Invalid::not(text, format_args!("complete: a {quote} is not closed")))
-}
-
-/// Just so many words, as `taker` takes.
-fn exactly<const N: usize>(taker: &str, words: Vec<String>) -> Result<[String; N], Invalid> {
-    words.try_into().map_err(|words: Vec<String>| {
-        let (found, plural) = (words.len(), if N == 1 { "" } else { "s" });
-        let hint = match found > N {
-            true => "put a word with blanks in quotes",
-            false => "write \"\" for an empty word",
-        };
-        Invalid::new(format!("{taker} takes {N} word{plural}, not {found}")).hint(hint)
-    })
 }
 
 fn open(reader: &mut Reader<'_>, _setup: &Setup) -> Option<Box<dyn Filter>> {
@@ -333,88 +235,67 @@ impl Rule {
                 body.push(pair.entry());
             }
             Rule::Add(pair) => {
-                if pair.0.count(body) == 0 {
+                if count(&pair.0, body) == 0 {
                     body.push(pair.entry());
                 }
             }
             Rule::Remove(key) => body.retain(|entry| !key.names(entry)),
-            Rule::RemoveWildcard(start) => body.retain(|entry| !start.begins(entry)),
+            Rule::RemoveWildcard(start) => body.retain(|entry| !begins(start, entry)),
             Rule::RemoveRegex(Pattern(pattern)) => body.retain(|entry| !matches(pattern, &entry.key)),
             // The sort is stable, and of a time that the number of keys in a record cannot blow up.
-            Rule::MoveToStart(start) => body.sort_by_key(|entry| !start.begins(entry)),
-            Rule::MoveToEnd(start) => body.sort_by_key(|entry| start.begins(entry)),
+            Rule::MoveToStart(start) => body.sort_by_key(|entry| !begins(start, entry)),
+            Rule::MoveToEnd(start) => body.sort_by_key(|entry| begins(start, entry)),
             Rule::Rename(pair) => {
-                if pair.1.count(body) == 0 {
-                    pair.rename(body);
+                if count(&pair.1, body) == 0 {
+                    rename(pair, body);
                 }
             }
             Rule::HardRename(pair) => {
-                if pair.0.count(body) > 0 {
+                if count(&pair.0, body) > 0 {
                     body.retain(|entry| !pair.1.names(entry));
-                    pair.rename(body);
+                    rename(pair, body);
                 }
             }
             Rule::Copy(pair) => {
-                if pair.0.count(body) == 1 && pair.1.count(body) == 0 {
-                    pair.copy(body);
+                if count(&pair.0, body) == 1 && count(&pair.1, body) == 0 {
+                    copy(pair, body);
                 }
             }
             Rule::HardCopy(pair) => {
                 // A copy onto itself would first remove what is to be copied.
-                if pair.0.text != pair.1.text && pair.0.count(body) == 1 && pair.1.count(body) <= 1 {
+                if pair.0.text != pair.1.text && count(&pair.0, body) == 1 && count(&pair.1, body) <= 1 {
                     body.retain(|entry| !pair.1.names(entry));
-                    pair.copy(body);
+                    copy(pair, body);
                 }
             }
         }
     }
 }
 
-impl Word {
-    fn names(&self, entry: &Entry<'_>) -> bool {
-        is(&entry.key, &self.text)
-    }
+fn begins(word: &Word, entry: &Entry<'_>) -> bool {
+    entry.key.as_text().is_some_and(|key| key.starts_with(word.text.as_bytes()))
+}
 
-    fn begins(&self, entry: &Entry<'_>) -> bool {
-        string_or_binary(&entry.key).is_some_and(|key| key.starts_with(self.text.as_bytes()))
-    }
+fn count(word: &Word, body: &[Entry<'_>]) -> usize {
+    body.iter().filter(|entry| word.names(entry)).count()
+}
 
-    fn count(&self, body: &[Entry<'_>]) -> usize {
-        body.iter().filter(|entry| self.names(entry)).count()
+fn rename(pair: &Pair, body: &mut [Entry<'_>]) {
+    for entry in body.iter_mut().filter(|entry| pair.0.names(entry)) {
+        entry.key = pair.1.value.clone();
     }
 }
 
-impl Pair {
-    /// The first word as the key of the second.
-    fn entry(&self) -> Entry<'static> {
-        Entry { key: self.0.value.clone(), value: self.1.value.clone() }
-    }
-
-    fn rename(&self, body: &mut [Entry<'_>]) {
-        for entry in body.iter_mut().filter(|entry| self.0.names(entry)) {
-            entry.key = self.1.value.clone();
-        }
-    }
-
-    fn copy(&self, body: &mut Vec<Entry<'_>>) {
-        if let Some(at) = body.iter().position(|entry| self.0.names(entry)) {
-            let copy = Entry { key: self.1.value.clone(), value: body[at].value.clone() };
-            body.insert(at + 1, copy);
-        }
+fn copy(pair: &Pair, body: &mut Vec<Entry<'_>>) {
+    if let Some(at) = body.iter().position(|entry| pair.0.names(entry)) {
+        let copy = Entry { key: pair.1.value.clone(), value: body[at].value.clone() };
+        body.insert(at + 1, copy);
     }
 }
 
 /// Whether a value is this text, as a string or as a binary.
 fn is(value: &Raw<'_>, text: &str) -> bool {
-    string_or_binary(value) == Some(text.as_bytes())
-}
-
-fn string_or_binary<'v>(value: &'v Raw<'_>) -> Option<&'v [u8]> {
-    let mut cursor = Cursor::of(value.bytes());
-    match cursor.token() {
-        Ok(Token::Str(size) | Token::Bin(size)) => cursor.here().get(..size),
-        _ => None,
-    }
+    value.as_text() == Some(text.as_bytes())
 }
 
 /// Whether a pattern matches a key or a value: a string, or a boolean as a word.

@@ -173,7 +173,11 @@ impl Filter for MultilineFilter {
     fn emitter(&self) -> Option<Emitting> {
         let options = &self.shared.options;
         let mem_buf_limit = options.emitter_mem_buf_limit.0 as usize;
-        options.buffer.then(|| Emitting { name: options.emitter_name.clone(), mem_buf_limit })
+        options.buffer.then(|| Emitting {
+            name: options.emitter_name.clone(),
+            mem_buf_limit,
+            filesystem: false,
+        })
     }
 
     fn interval(&self) -> Option<Duration> {

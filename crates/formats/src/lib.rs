@@ -24,5 +24,6 @@ pub mod multiline;
 pub mod parser;
 pub mod ruby;
 pub mod stdout;
+pub mod template;
 
 pub use block::Block;

@@ -166,6 +166,7 @@ fn filter(filters: &[(&str, &str, &str)]) -> Work {
     let stage = |(name, key, value): &(&str, &str, &str)| {
         Rc::new(Stage {
             pattern: Pattern::new("*").into(),
+            condition: None,
             filter: RefCell::new(open(&budget, name, key, value)),
             metrics: Arc::default(),
             emits: Emits::Nothing,

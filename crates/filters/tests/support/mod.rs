@@ -16,7 +16,17 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 /// Opens a filter with options written one a line, or says what is wrong with them.
 pub fn open(name: &str, options: &str) -> Result<Box<dyn Filter>, String> {
-    let def = filters::FILTERS.iter().find(|def| def.name == name).expect("a filter of the registry");
+    open_of(filters::FILTERS, name, options)
+}
+
+/// The same for a processor, which may be a filter.
+pub fn open_processor(name: &str, options: &str) -> Result<Box<dyn Filter>, String> {
+    let own = filters::PROCESSORS.iter().any(|def| def.name == name);
+    open_of(if own { filters::PROCESSORS } else { filters::FILTERS }, name, options)
+}
+
+fn open_of(defs: &[&engine::FilterDef], name: &str, options: &str) -> Result<Box<dyn Filter>, String> {
+    let def = defs.iter().find(|def| def.name == name).expect("a plugin of the registry");
     let pos = Pos::new("test", 1, 1);
     let mut section = Section::new("filter", pos.clone());
     for (line, option) in (1..).zip(options.lines()) {
