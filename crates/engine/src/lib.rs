@@ -28,7 +28,7 @@ pub mod store;
 pub use batch::{Batch, Part};
 pub use emit::{Emitter, Refused};
 pub use lane::Stop;
-pub use metrics::{Figure, Reason};
+pub use metrics::{Counters, Figure, Reason};
 pub use plugin::{
     Drive, Emitting, Filter, FilterDef, Input, InputDef, Local, Outcome, Output, OutputDef, OutputLane, Setup,
 };

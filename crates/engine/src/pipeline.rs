@@ -19,7 +19,7 @@ use crate::limits::{
     CHUNK_BYTES, FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, RESTART_FIRST, RESTART_LONGEST, SEALED_QUEUE,
     SHORTEST_TICK,
 };
-use crate::metrics::{InputMetrics, Metrics, OutputMetrics, Own};
+use crate::metrics::{Counters, InputMetrics, Metrics, OutputMetrics, Own};
 use crate::parsers::Parsers;
 use crate::pass::{Emits, Origin, Pass, Stage};
 use crate::plugin::{Filter, Input, Output, Setup};
@@ -131,6 +131,7 @@ pub fn open(
         budget,
         parsers,
         upstreams: sections.upstreams.into(),
+        counters: Counters::default(),
         problems,
         unused: Vec::new(),
         warnings,
@@ -146,7 +147,7 @@ pub fn open(
     let single = sections.inputs.len() == 1 && sections.outputs.len() == 1;
     let outputs: Vec<_> =
         numbered(sections.outputs).filter_map(|(n, section)| opening.output(n, section, single)).collect();
-    let Opening { problems, unused, warnings, emitters, .. } = opening;
+    let Opening { problems, unused, warnings, emitters, counters, .. } = opening;
     let metrics = Metrics {
         inputs: inputs.iter().map(|input| &input.instance.origin.metrics).chain(&emitters).cloned().collect(),
         filters: filters.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
@@ -154,11 +155,13 @@ pub fn open(
         numbers: first + sections.inputs.len() + emitters.len(),
         ..Metrics::default()
     };
+    let metrics = Arc::new(metrics);
+    counters.set(Arc::clone(&metrics));
     let pipeline = problems.is_empty().then(|| Pipeline {
         inputs,
         filters,
         outputs,
-        metrics: Arc::new(metrics),
+        metrics,
         budget: budget.clone(),
         flush: service.flush.0.max(Duration::from_millis(10)),
         grace: service.grace.0,
@@ -176,6 +179,7 @@ pub(crate) struct Opening<'a> {
     budget: &'a Budget,
     parsers: Arc<Parsers>,
     upstreams: Arc<[Upstream]>,
+    counters: Counters,
     pub(crate) problems: Problems,
     unused: Vec<Unused>,
     warnings: Vec<String>,
@@ -206,6 +210,7 @@ impl Opening<'_> {
             escape_unicode: self.service.escape_unicode,
             parsers: Arc::clone(&self.parsers),
             upstreams: Arc::clone(&self.upstreams),
+            counters: self.counters.clone(),
         }
     }
 
@@ -429,7 +434,7 @@ fn open_lanes(
         }
         lanes.push(jobs);
     }
-    Ok(Target { metrics, plan, drive, lanes })
+    Ok(Target { metrics, plan, drive, signals: output.signals(), lanes })
 }
 
 /// Everything that the lanes of inputs need.
