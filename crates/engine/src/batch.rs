@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use event::{Chunk, Corrupt, Cursor, Events, Tag};
+use event::{Chunk, Corrupt, Cursor, Events, Signal, Tag};
 
 /// Chunks for one flush. The same batch, with the same id, comes again when it is retried.
 #[derive(Debug, Clone)]
@@ -71,6 +71,11 @@ impl Part {
     /// The input that took the records.
     pub fn input(&self) -> usize {
         self.chunk.input
+    }
+
+    /// What it is about.
+    pub fn signal(&self) -> Signal {
+        self.chunk.events.signal()
     }
 
     /// How many records.

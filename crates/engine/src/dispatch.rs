@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use event::Signal;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -29,6 +30,8 @@ pub struct Target {
     pub drive: Drive,
     /// What happens to what waits for it when memory is full.
     pub when_full: WhenFull,
+    /// What it takes.
+    pub signals: &'static [Signal],
     /// Where its lanes take batches from; each holds as many as the output flushes at a time.
     pub lanes: Vec<mpsc::Sender<Arc<Batch>>>,
 }
@@ -93,7 +96,10 @@ impl Dispatch {
     /// Queues a sealed chunk for every output that takes its tag.
     pub fn route(&mut self, sealed: Sealed) {
         let Sealed { chunk, slip } = sealed;
-        let outputs = self.routes.from(chunk.input, &chunk.tag);
+        let signal = chunk.events.signal();
+        let takes = |output: &usize| self.outputs[*output].target.signals.contains(&signal);
+        let outputs: Vec<usize> =
+            self.routes.from(chunk.input, &chunk.tag).iter().copied().filter(takes).collect();
         let records = chunk.events.records;
         if outputs.is_empty() {
             if self.metrics.unrouted_records.get() == 0 {
@@ -111,7 +117,7 @@ impl Dispatch {
         let held = Held { unsettled: records * outputs.len(), slip, drops: Vec::new() };
         self.held.insert(chunk.id, held);
         let chunk = Arc::new(chunk);
-        for output in outputs.iter() {
+        for output in &outputs {
             let queue = &mut self.outputs[*output];
             queue.target.metrics.routed.add(records);
             queue.target.metrics.held.add(records);
@@ -386,6 +392,10 @@ async fn flush(lane: Rc<dyn OutputLane>, processing: Option<Rc<Processing>>, bat
     let mut task = tokio::task::spawn_local(async move {
         match processing {
             None => lane.flush(&batch).await,
+            // Processors are for records.
+            Some(_) if batch.parts.iter().any(|part| part.signal() != Signal::Logs) => {
+                lane.flush(&batch).await
+            }
             Some(processing) => match processing.apply(&batch).await {
                 Ok(Some(batch)) => lane.flush(&batch).await,
                 Ok(None) => Outcome::Done,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use budget::{Account, Lease};
-use event::{Events, Tag};
+use event::{Events, Signal, Tag};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::common::Acknowledge;
@@ -144,6 +144,12 @@ impl Emitter {
         let deadline = Some(Instant::now() + PATIENCE);
         let mut ready = Vec::with_capacity(parts.len());
         for (tag, events) in parts {
+            // Filters and processors are for records.
+            if events.signal() != Signal::Logs {
+                let taken = (events.records, events.buf.len());
+                ready.push(Passed { origin: origin.clone(), tag, events, taken });
+                continue;
+            }
             let mut work = pass.start(origin, &tag, events, deadline);
             gather(pass, store, &mut work, &mut ready, receipts).await?;
         }

@@ -31,7 +31,7 @@ pub use batch::{Batch, Part};
 pub use condition::Condition;
 pub use emit::{Emitter, Refused};
 pub use lane::Stop;
-pub use metrics::{Figure, Reason};
+pub use metrics::{Counters, Figure, Reason};
 pub use plugin::{
     Drive, Emitting, Filter, FilterDef, Input, InputDef, InputNeeds, Local, Outcome, Output, OutputDef,
     OutputLane, Setup,

@@ -1,7 +1,7 @@
 //! Counters. Written with relaxed atomics where things happen, read by whoever shows them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::plugin::Output;
 
@@ -278,4 +278,20 @@ pub struct Metrics {
     pub unrouted_records: Counter,
     /// Numbers that inputs and emitters have used up.
     pub(crate) numbers: usize,
+}
+
+/// The counters of the pipeline, which are there as soon as all of its instances are open. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Counters(Arc<OnceLock<Arc<Metrics>>>);
+
+impl Counters {
+    pub(crate) fn set(&self, metrics: Arc<Metrics>) {
+        // Each pipeline has its own, and sets it once.
+        let _set = self.0.set(metrics);
+    }
+
+    /// The counters.
+    pub fn get(&self) -> Option<&Metrics> {
+        self.0.get().map(Arc::as_ref)
+    }
 }

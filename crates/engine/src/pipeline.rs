@@ -20,7 +20,7 @@ use crate::limits::{
     CHUNK_BYTES, FLUSH_EARLY, FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, OWN_PART, RESTART_FIRST,
     RESTART_LONGEST, SAID_AGAIN, SEALED_QUEUE, SHORTEST_TICK, WINDOW_ENTRIES,
 };
-use crate::metrics::{InputMetrics, Metrics, OutputMetrics, Own};
+use crate::metrics::{Counters, InputMetrics, Metrics, OutputMetrics, Own};
 use crate::parsers::Parsers;
 use crate::pass::{Emits, Origin, Pass, Stage};
 use crate::plugin::{Filter, Input, Output, Setup};
@@ -160,6 +160,7 @@ pub fn open(
         budget,
         parsers,
         upstreams: sections.upstreams.into(),
+        counters: Counters::default(),
         problems,
         unused: Vec::new(),
         warnings,
@@ -179,7 +180,7 @@ pub fn open(
         numbered(sections.outputs).filter_map(|(n, section)| opening.output(n, section, single)).collect();
     let names: Vec<&str> = outputs.iter().map(|output| output.metrics.name.as_str()).collect();
     let direct = std::mem::take(&mut opening.directory).resolve(&names, &mut opening.problems);
-    let Opening { problems, unused, warnings, emitters, .. } = opening;
+    let Opening { problems, unused, warnings, emitters, counters, .. } = opening;
     let metrics = Metrics {
         inputs: inputs.iter().map(|input| &input.instance.origin.metrics).chain(&emitters).cloned().collect(),
         filters: filters.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
@@ -187,12 +188,14 @@ pub fn open(
         numbers: first + sections.inputs.len() + emitters.len(),
         ..Metrics::default()
     };
+    let metrics = Arc::new(metrics);
+    counters.set(Arc::clone(&metrics));
     let pipeline = problems.is_empty().then(|| Pipeline {
         inputs,
         filters,
         outputs,
         direct,
-        metrics: Arc::new(metrics),
+        metrics,
         budget: budget.clone(),
         flush: service.flush.0.max(Duration::from_millis(10)),
         grace: service.grace.0,
@@ -210,6 +213,7 @@ pub(crate) struct Opening<'a> {
     budget: &'a Budget,
     parsers: Arc<Parsers>,
     upstreams: Arc<[Upstream]>,
+    counters: Counters,
     pub(crate) problems: Problems,
     unused: Vec<Unused>,
     warnings: Vec<String>,
@@ -243,6 +247,7 @@ impl Opening<'_> {
             escape_unicode: self.service.escape_unicode,
             parsers: Arc::clone(&self.parsers),
             upstreams: Arc::clone(&self.upstreams),
+            counters: self.counters.clone(),
         }
     }
 
@@ -495,7 +500,7 @@ fn open_lanes(
         }
         lanes.push(jobs);
     }
-    Ok(Target { metrics, plan, drive, when_full, lanes })
+    Ok(Target { metrics, plan, drive, when_full, signals: output.signals(), lanes })
 }
 
 /// Everything that the lanes of inputs need.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use budget::{Account, Budget, Share};
-use event::Window;
+use event::{Signal, Window};
 use formats::multiline::Joins;
 use formats::parser::Parser;
 use options::{Reader, Spec};
@@ -18,7 +18,7 @@ use options::{Reader, Spec};
 use crate::batch::Batch;
 use crate::emit::Emitter;
 use crate::lane::Stop;
-use crate::metrics::Figure;
+use crate::metrics::{Counters, Figure};
 use crate::parsers::Parsers;
 use crate::pipeline::Upstream;
 
@@ -73,6 +73,8 @@ pub struct Setup {
     pub parsers: Arc<Parsers>,
     /// Groups of servers that outputs may name.
     pub upstreams: Arc<[Upstream]>,
+    /// What the engine counts, for an input that tells of it.
+    pub counters: Counters,
 }
 
 impl Setup {
@@ -84,6 +86,7 @@ impl Setup {
             escape_unicode: true,
             parsers: Arc::default(),
             upstreams: Arc::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -248,6 +251,11 @@ pub struct Drive {
 pub trait Output: Send + Sync + 'static {
     /// How the output wants to be driven.
     fn drive(&self) -> Drive;
+
+    /// What the output takes. It is given nothing else.
+    fn signals(&self) -> &'static [Signal] {
+        &[Signal::Logs]
+    }
 
     /// Binds and checks before inputs open: the last moment to refuse to start. A destination that does not
     /// answer is no reason.

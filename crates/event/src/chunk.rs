@@ -16,7 +16,24 @@ pub struct Events {
     pub records: usize,
 }
 
+/// What events are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Records.
+    Logs,
+    /// Metrics, in the msgpack that Fluent Bit has for them.
+    Metrics,
+}
+
 impl Events {
+    /// What they are about, as their first byte tells: a record is an array, and metrics are a map.
+    pub fn signal(&self) -> Signal {
+        match self.buf.front().first() {
+            Some(0x80..=0x8f | 0xde | 0xdf) => Signal::Metrics,
+            _ => Signal::Logs,
+        }
+    }
+
     /// Reads them from the start.
     pub fn cursor(&self) -> Cursor<'_> {
         Cursor::new(&self.buf)

@@ -21,7 +21,7 @@ mod window;
 mod writer;
 
 pub use accessor::{Accessor, Malformed};
-pub use chunk::{Chunk, Events};
+pub use chunk::{Chunk, Events, Signal};
 pub use cursor::{Corrupt, Cursor, Token};
 pub use sink::Sink;
 pub use tag::{Pattern, Tag};

@@ -8,6 +8,7 @@
 //! * [`multiline::Multiline`] joins lines or records that belong together.
 //! * [`parser::Parser`] turns a line of text into the entries of a record.
 //! * [`ruby::RubyRegex`] is a regular expression in Ruby's syntax.
+//! * [`metrics`] reads and writes metrics, as msgpack and as text.
 //! * [`stdout::RecordLine`] writes records as Fluent Bit's stdout prints them.
 //!
 //! Everything here can stop at any byte and go on later: when the input is used up, when the output has no
@@ -20,6 +21,7 @@ pub mod form;
 pub mod gzip;
 pub mod inflate;
 pub mod json;
+pub mod metrics;
 pub mod multiline;
 pub mod parser;
 pub mod ruby;

@@ -4,6 +4,7 @@ mod dummy;
 mod endpoint;
 mod exec;
 mod fluentbit_logs;
+mod fluentbit_metrics;
 mod forward;
 mod http;
 mod json_stream;
@@ -23,6 +24,7 @@ pub static INPUTS: &[&engine::InputDef] = &[
     &dummy::INPUT,
     &exec::INPUT,
     &fluentbit_logs::INPUT,
+    &fluentbit_metrics::INPUT,
     &forward::INPUT,
     &http::INPUT,
     &random::INPUT,

@@ -59,6 +59,14 @@ use pool::Pool;
 pub use proxy::Proxy;
 pub use streams::{Stream, Streams};
 pub use tls::{Tls, TlsRefused};
+
+pub mod pem {
+    //! Certificates and keys from files, for what is signed with them.
+    pub use rustls_pki_types::PrivateKeyDer as PrivateKey;
+
+    pub use crate::pem::{certificates, private_key};
+}
+
 pub use toll::{CONNECTION, SESSION, Toll};
 
 /// What a client may take and hold.

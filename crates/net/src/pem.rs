@@ -17,10 +17,10 @@ pub(crate) fn refused(option: &'static str, what: impl Into<String>) -> TlsRefus
 }
 
 /// All certificates of a file, at least one.
-pub(crate) fn certificates(
-    option: &'static str,
-    file: &str,
-) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {
+///
+/// # Errors
+/// [`TlsRefused`] with the option that names the file.
+pub fn certificates(option: &'static str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {
     let bytes = read(option, file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
@@ -31,7 +31,10 @@ pub(crate) fn certificates(
 }
 
 /// The key of a file.
-pub(crate) fn private_key(option: &'static str, file: &str) -> Result<PrivateKeyDer<'static>, TlsRefused> {
+///
+/// # Errors
+/// [`TlsRefused`] with the option that names the file.
+pub fn private_key(option: &'static str, file: &str) -> Result<PrivateKeyDer<'static>, TlsRefused> {
     let bytes = read(option, file)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");

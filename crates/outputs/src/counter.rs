@@ -16,7 +16,7 @@ use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Part};
 use event::{Corrupt, EventTime};
 
 use crate::payload::unwritten;
-use crate::rows::record_time;
+use crate::rows::{is_mark, record_time};
 
 /// The `counter` output.
 pub static DEF: OutputDef = OutputDef {
@@ -68,8 +68,7 @@ pub(crate) fn log_records(part: &Part) -> Result<usize, Corrupt> {
     let mut records = 0;
     for _ in 0..part.records() {
         let time = record_time(&mut cursor)?;
-        let marks = time.nanoseconds == 0 && time.seconds >= u32::MAX - 1;
-        records += usize::from(!marks);
+        records += usize::from(!is_mark(time));
         cursor.skip()?;
     }
     Ok(records)

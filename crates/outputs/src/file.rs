@@ -26,12 +26,14 @@
 //! is tried again.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use budget::{Account, Share};
 use engine::{Batch, Drive, Figure, Local, Outcome, Output, OutputDef, OutputLane, Part, Setup};
-use event::{Corrupt, Cursor, EventTime};
+use event::{Corrupt, Cursor, EventTime, Signal};
+use formats::metrics;
 use options::{Choice, Options, Reader, Size};
 
 use crate::payload::unwritten;
@@ -190,7 +192,8 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
         gzip: options.rotate_gzip,
     });
     let held = BLOCK + rotation.as_ref().map_or(0, |rotation| rotation.held(setup.budget.page_size()));
-    let account = setup.account("text", Share::fixed(held), reader)?;
+    let share = Share { guaranteed: held, max: held + metrics::HELD };
+    let account = setup.account("text", share, reader)?;
     Some(Arc::new(File {
         by_record: options.varies(),
         on_missing: options.on_missing_field,
@@ -216,6 +219,10 @@ impl Output for File {
     fn figures(&self) -> Vec<Figure> {
         let help = "Records that path or file have no value for, and that are left out as configured.";
         vec![Figure::counter("weir_output_file_skipped_records_total", help, self.skipped.get())]
+    }
+
+    fn signals(&self) -> &'static [Signal] {
+        &[Signal::Logs, Signal::Metrics]
     }
 
     fn lane(self: Arc<Self>) -> Box<dyn OutputLane> {
@@ -255,6 +262,7 @@ impl File {
         let mut written = Ok(());
         for part in &batch.parts {
             written = written.and_then(|()| match self.by_record {
+                _ if part.signal() == Signal::Metrics => self.write_metrics(part, &mut files),
                 true => self.write_by_record(part, &mut files, &mut skipped),
                 false => self.write_part(part, &mut files),
             });
@@ -289,6 +297,34 @@ impl File {
             first = false;
         }
         Ok(sink.finish()?)
+    }
+
+    /// A line for each sample. They have no values that a path could be made of.
+    fn write_metrics(&self, part: &Part, files: &mut Files) -> Result<(), Failed> {
+        let path = match self.by_record {
+            true => self.place.fallback(),
+            false => Some(self.place.of_tag(part.tag().as_str())),
+        };
+        let path = path.ok_or(Failed::Refused("metrics have no values that path and file can be made of"))?;
+        let _held = self
+            .account
+            .try_lease(metrics::HELD)
+            .map_err(|_| std::io::Error::other("no memory is left for metrics"))?;
+        self.rotate(&path)?;
+        let (mut file, _) = files.open(&path)?;
+        let mut cursor = part.cursor()?;
+        for _ in 0..part.records() {
+            let mut written = Ok(());
+            metrics::decode(&mut cursor, |family| {
+                let mut text = String::new();
+                metrics::text(&[family], &mut text);
+                if written.is_ok() {
+                    written = file.write_all(text.as_bytes());
+                }
+            })?;
+            written?;
+        }
+        Ok(())
     }
 
     /// A file for each record, which stays open while the same one is meant.

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Setup};
+use event::Signal;
 use net::client::{Error, NetOptions, Peer, Settings, Stream, Streams, Tls, TlsOptions};
 use options::{Choice, Options, Reader, Secret, Words};
 
@@ -109,7 +110,6 @@ struct ForwardOptions {
     compress: Compress,
     /// Wrap metrics and traces so that Fluentd can read them.
     #[option(default = "off")]
-    #[allow(dead_code, reason = "metrics are not sent yet")]
     fluentd_compat: bool,
     /// An option to add to each message: its name, then its value.
     add_option: Vec<Words<2>>,
@@ -174,6 +174,8 @@ struct Node {
     extra: Vec<(String, String)>,
     ack: bool,
     gzip: bool,
+    /// Metrics go out as entries of a map instead of bytes.
+    fluentd: bool,
 }
 
 impl Node {
@@ -198,6 +200,7 @@ impl Node {
             extra,
             ack: options.require_ack_response,
             gzip,
+            fluentd: options.fluentd_compat,
         })
     }
 
@@ -253,6 +256,10 @@ impl Output for Forward {
     fn drive(&self) -> Drive {
         // A message has one chunk, because a chunk has one tag.
         Drive { lanes: 1, concurrency: CONCURRENCY, batch_bytes: usize::MAX, batch_chunks: 1 }
+    }
+
+    fn signals(&self) -> &'static [Signal] {
+        &[Signal::Logs, Signal::Metrics]
     }
 
     fn lane(self: Arc<Self>) -> Box<dyn OutputLane> {
@@ -334,7 +341,10 @@ impl Lane {
         }
         let name = STANDARD.encode(batch.id.to_be_bytes());
         for part in &batch.parts {
-            if node.by_record() {
+            if part.signal() == Signal::Metrics {
+                let slot = self.forward.slots.take()?;
+                send::metrics(&mut stream, node, &slot, batch, part, &name).await?;
+            } else if node.by_record() {
                 message::send(&mut stream, node, part, &name).await?;
             } else {
                 let slot = self.forward.slots.take()?;

@@ -18,6 +18,7 @@
 //! | answer | the records |
 //! |---|---|
 //! | 2xx | are delivered |
+//! | 401 with `oauth2.enable` | are sent again, with a new token |
 //! | none, 1xx, 3xx, 408, 429, 5xx | are sent again; a `Retry-After` is kept |
 //! | 413 | are sent again in halves |
 //! | any other 4xx | are dropped |
@@ -27,20 +28,24 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use budget::Full;
+use budget::{Full, Share};
 use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Setup};
 use event::{Corrupt, Cursor};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, Uri};
-use net::client::{Body, Client, Error, NetOptions, Settings, Tls, TlsOptions};
+use net::client::{Body, Client, Error, NetOptions, Proxy, Settings, Tls, TlsOptions};
 use options::{Choice, Options, Period, Reader, Secret, Words};
 
 use crate::payload::{Encoder, PATIENCE, Slot, Slots, unwritten};
 use crate::retry_after::retry_after;
 use crate::rows::{self, Dated, Failed, Form, Layout};
 use crate::stdout::DateOptions;
+use crate::template::Path;
+use oauth2::{NoToken, OAuth2Options, Tokens};
 use stream::Stream;
 
+mod oauth2;
+mod record;
 mod stream;
 
 /// The `http` output.
@@ -93,6 +98,20 @@ struct HttpOptions {
     http_user: Option<String>,
     /// Password of the basic authentication.
     http_passwd: Option<Secret>,
+    #[option(flatten)]
+    oauth2: OAuth2Options,
+    /// Send a header that is configured more than once each time. Without, the last one counts.
+    #[option(default = "on")]
+    allow_duplicated_headers: bool,
+    /// Send each record as a request of its own: this of it is the body, a text.
+    body_key: Option<Path>,
+    /// With `body_key`: this of the record is a map of headers.
+    headers_key: Option<Path>,
+    /// The HTTP proxy to go through: http://host:port, with user:password@ if need be.
+    proxy: Option<String>,
+    /// How long a server may be silent within an answer; 0 leaves that to `http.response_timeout`.
+    #[option(name = "http.read_idle_timeout", default = "0s")]
+    read_idle_timeout: Period,
     /// The time that one request may take, to the end of its answer.
     #[option(name = "http.response_timeout", default = "60s", min = "1s")]
     response_timeout: Period,
@@ -130,6 +149,15 @@ impl HttpOptions {
     fn check(&self, reader: &mut Reader<'_>) {
         if self.http_passwd.is_some() && self.http_user.is_none() {
             reader.refuse("http_passwd", "http_passwd without http_user", None);
+        }
+        match (&self.body_key, &self.headers_key) {
+            (Some(_), None) => reader.refuse("body_key", "body_key without headers_key", None),
+            (None, Some(_)) => reader.refuse("headers_key", "headers_key without body_key", None),
+            (Some(_), Some(_)) if self.compress.is_some() => {
+                let hint = Some("remove compress".to_owned());
+                reader.refuse("compress", "the bodies of body_key are sent as they are", hint);
+            }
+            _ => {}
         }
     }
 
@@ -181,7 +209,11 @@ impl HttpOptions {
                 HeaderName::try_from(name).map_err(|_| format!("\"{name}\" is no name of a header"))?;
             let value = HeaderValue::try_from(value)
                 .map_err(|_| format!("the value of {name} has control characters"))?;
-            headers.append(name, value);
+            if self.allow_duplicated_headers {
+                headers.append(name, value);
+            } else {
+                headers.insert(name, value);
+            }
         }
         Ok(headers)
     }
@@ -197,6 +229,10 @@ struct Http {
     records: Records,
     escape_unicode: bool,
     log_answers: bool,
+    /// Tokens for the requests.
+    tokens: Option<Tokens>,
+    /// Where a record has the body and the headers of its own request.
+    by_record: Option<(Path, Path)>,
 }
 
 fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
@@ -215,6 +251,20 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
     let mut settings = Settings { exchange_timeout: options.response_timeout.0, ..Settings::default() };
     settings.tls = tls?;
     options.net.apply(&mut settings);
+    if !options.read_idle_timeout.0.is_zero() {
+        settings.reach.io_timeout = Some(options.read_idle_timeout.0);
+    }
+    if let Some(proxy) = &options.proxy {
+        settings.reach.proxy = Some(refused(reader, "proxy", Proxy::parse(proxy))?);
+    }
+    let layout = options.layout();
+    let tokens = match Tokens::new(options.oauth2, &settings) {
+        Ok(tokens) => tokens,
+        Err((option, what)) => return refused(reader, option, Err(what)),
+    };
+    let each = net::client::CONNECTION + if options.tls.enabled { net::client::SESSION } else { 0 };
+    let connections = setup.account("connections", Share::fixed(CONCURRENCY * each), reader);
+    settings.toll.account = Some(connections?);
     let gzip = options.compress.map(|Compress::Gzip| GZIP_LEVEL);
     let slots = Slots::open(&BODIES, BODY_PAGES, gzip, setup, reader);
     let escape_unicode = setup.escape_unicode;
@@ -228,9 +278,11 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
         url: url?,
         headers: headers?,
         header_tag: header_tag?,
-        records: Records(options.layout().map(|layout| options.date.records(layout, escape_unicode))),
+        records: Records(layout.map(|layout| options.date.records(layout, escape_unicode))),
         escape_unicode,
         log_answers: options.log_response_payload,
+        tokens,
+        by_record: options.body_key.zip(options.headers_key),
     }))
 }
 
@@ -259,7 +311,21 @@ struct Lane {
 impl OutputLane for Lane {
     fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome> {
         Box::pin(async {
-            match Box::pin(self.deliver(batch)).await {
+            let mut token = None;
+            if let Some(tokens) = &self.http.tokens {
+                token = match Box::pin(tokens.header()).await {
+                    Ok(token) => Some(token),
+                    Err(NoToken::Later(why)) => return Outcome::Retry { after: None, why },
+                    Err(NoToken::Denied(why)) => return Outcome::Hold { why },
+                };
+            }
+            if let Some((body, headers)) = &self.http.by_record {
+                if batch.records() > 1 {
+                    return Outcome::Split { why: "each record is a request of its own".to_owned() };
+                }
+                return Box::pin(self.one(batch, body, headers, token)).await;
+            }
+            match Box::pin(self.deliver(batch, token)).await {
                 Ok(Ok(response)) => self.http.outcome(&response),
                 // Success, with more to say than anybody reads.
                 Ok(Err(Error::TooLarge { .. })) => Outcome::Done,
@@ -274,7 +340,39 @@ impl OutputLane for Lane {
 type Sent = Result<Response<bytes::Bytes>, Error>;
 
 impl Lane {
-    async fn deliver(&self, batch: &Batch) -> Result<Sent, Failed> {
+    /// Sends the only record of a batch: its body and headers are those of the request.
+    async fn one(&self, batch: &Batch, body: &Path, headers: &Path, token: Option<HeaderValue>) -> Outcome {
+        let missing = || Outcome::Reject {
+            why: "the record has no text at body_key, or no map at headers_key".to_owned(),
+        };
+        let read = batch.parts.first().map(|part| record::read(part, body, headers));
+        let (text, own) = match read {
+            Some(Ok(Some(read))) => read,
+            Some(Err(corrupt)) => return unwritten(corrupt.into(), batch),
+            _ => return missing(),
+        };
+        let Ok(slot) = self.http.slots.take() else { return unwritten(Failed::Full, batch) };
+        let Ok(mut pages) = slot.buffer(PATIENCE).await else { return unwritten(Failed::Full, batch) };
+        match record::copy(text, &mut pages, slot.pages()) {
+            Ok(true) => {}
+            Ok(false) => {
+                let why = format!("the body of the record is larger than {} bytes", slot.pages());
+                return Outcome::Reject { why };
+            }
+            Err(corrupt) => return unwritten(corrupt.into(), batch),
+        }
+        let mut request = self.http.request(batch, Body::pages(Arc::new(pages)), token);
+        for (name, value) in own {
+            request.headers_mut().insert(name, value);
+        }
+        match self.client.send(request).await {
+            Ok(response) => self.http.outcome(&response),
+            Err(Error::TooLarge { .. }) => Outcome::Done,
+            Err(error) => Outcome::Retry { after: None, why: error.to_string() },
+        }
+    }
+
+    async fn deliver(&self, batch: &Batch, token: Option<HeaderValue>) -> Result<Sent, Failed> {
         let slot = self.http.slots.take()?;
         let mut length = 0;
         {
@@ -283,18 +381,24 @@ impl Lane {
                 if length == 0 && encoder.complete() {
                     drop(encoder);
                     let body = Body::pages(Arc::new(pages));
-                    return Ok(self.client.send(self.http.request(batch, body)).await);
+                    return Ok(self.client.send(self.http.request(batch, body, token)).await);
                 }
                 length += pages.len() as u64;
             }
         }
-        self.stream(batch, &slot, length).await
+        self.stream(batch, &slot, length, token).await
     }
 
     /// Writes the body as it is sent.
-    async fn stream(&self, batch: &Batch, slot: &Slot<'_>, length: u64) -> Result<Sent, Failed> {
+    async fn stream(
+        &self,
+        batch: &Batch,
+        slot: &Slot<'_>,
+        length: u64,
+        token: Option<HeaderValue>,
+    ) -> Result<Sent, Failed> {
         let (body, mut tries) = Stream::open(length);
-        let sent = self.client.send(self.http.request(batch, body));
+        let sent = self.client.send(self.http.request(batch, body, token));
         let written = tries.write(|| Ok(self.http.encoder(batch, slot)?.by_page()));
         tokio::select! {
             biased;
@@ -343,13 +447,16 @@ impl Http {
         slot.encoder(&self.records, batch, self.escape_unicode)
     }
 
-    fn request(&self, batch: &Batch, body: Body) -> Request<Body> {
+    fn request(&self, batch: &Batch, body: Body, token: Option<HeaderValue>) -> Request<Body> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = self.headers.clone();
         if let (Some(name), Some(part)) = (&self.header_tag, batch.parts.first()) {
             request.headers_mut().insert(name, header_value(part.tag().as_str()));
+        }
+        if let Some(token) = token {
+            request.headers_mut().insert(AUTHORIZATION, token);
         }
         request
     }
@@ -362,6 +469,10 @@ impl Http {
             let text = String::from_utf8_lossy(response.body());
             let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
             why = format!("{why}: {}", words.chars().take(ANSWER).collect::<String>());
+        }
+        if let (Some(tokens), 401) = (&self.tokens, status.as_u16()) {
+            tokens.forget();
+            return Outcome::Retry { after: None, why };
         }
         match status.as_u16() {
             200..=299 => Outcome::Done,

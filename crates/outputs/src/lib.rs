@@ -7,6 +7,7 @@
 //! * [`forward`]: Fluent Bit, Fluentd or Weir.
 //! * [`http`]: any server that takes a POST.
 //! * [`null`]: for measuring, nowhere at all.
+//! * [`prometheus_exporter`]: metrics, for Prometheus to look at.
 //! * [`stdout`]: standard output.
 //! * [`syslog`]: syslog servers.
 //! * [`tcp`], [`udp`]: plain connections and datagrams.
@@ -25,6 +26,7 @@ pub mod http;
 mod link;
 pub mod null;
 mod payload;
+pub mod prometheus_exporter;
 mod retry_after;
 mod rows;
 mod sink;
@@ -47,6 +49,7 @@ pub static OUTPUTS: &[&engine::OutputDef] = &[
     &forward::DEF,
     &http::DEF,
     &null::DEF,
+    &prometheus_exporter::DEF,
     &stdout::DEF,
     &syslog::DEF,
     &tcp::DEF,

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane};
+use event::Signal;
 
 /// The `null` output.
 pub static DEF: OutputDef = OutputDef {
@@ -23,6 +24,10 @@ struct Null;
 impl Output for Null {
     fn drive(&self) -> Drive {
         Drive { lanes: 0, concurrency: 1, batch_bytes: usize::MAX, batch_chunks: usize::MAX }
+    }
+
+    fn signals(&self) -> &'static [Signal] {
+        &[Signal::Logs, Signal::Metrics]
     }
 
     fn lane(self: Arc<Self>) -> Box<dyn OutputLane> {

@@ -103,9 +103,29 @@ impl Slot<'_> {
         batch: &'b Batch,
         escape_unicode: bool,
     ) -> Result<Encoder<'b, F>, Full> {
+        self.encoder_with(form, batch, escape_unicode, self.slots.gzip)
+    }
+
+    /// The same without compression.
+    pub(crate) fn plain_encoder<'b, F: Form>(
+        &self,
+        form: &'b F,
+        batch: &'b Batch,
+        escape_unicode: bool,
+    ) -> Result<Encoder<'b, F>, Full> {
+        self.encoder_with(form, batch, escape_unicode, None)
+    }
+
+    fn encoder_with<'b, F: Form>(
+        &self,
+        form: &'b F,
+        batch: &'b Batch,
+        escape_unicode: bool,
+        gzip: Option<u32>,
+    ) -> Result<Encoder<'b, F>, Full> {
         let account = self.account.clone();
         let block = account.try_lease(BLOCK)?;
-        let gzip = self.slots.gzip.map(|level| {
+        let gzip = gzip.map(|level| {
             let lease = account.try_lease(gzip::Encoder::HELD)?;
             Ok((gzip::Encoder::new(level), lease))
         });

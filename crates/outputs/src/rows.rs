@@ -76,6 +76,8 @@ pub(crate) enum Body {
     Members,
     /// The bytes as they lie, to this offset of the cursor.
     Copy(usize),
+    /// Nothing: the record is a mark that has no text, and the cursor stands behind it.
+    Nothing,
 }
 
 /// What is to be done when the text that is at hand was written.
@@ -177,8 +179,11 @@ impl<'a, F: Form> Rows<'a, F> {
             self.tag = self.form.tag(part.tag().as_str());
         }
         self.left -= 1;
-        let first = std::mem::replace(&mut self.first, false);
-        self.stage = Stage::Body(self.form.head(first, &self.tag, &mut self.cursor, &mut self.text)?);
+        let body = self.form.head(self.first, &self.tag, &mut self.cursor, &mut self.text)?;
+        if body != Body::Nothing {
+            self.first = false;
+            self.stage = Stage::Body(body);
+        }
         Ok(())
     }
 
@@ -200,6 +205,7 @@ impl<'a, F: Form> Rows<'a, F> {
                 self.taken = 1;
                 Ok(progress)
             }
+            Body::Nothing => Ok(Progress::Done),
             Body::Copy(end) => {
                 while self.cursor.offset() < end {
                     let room = self.block.room();
@@ -246,6 +252,10 @@ impl<'a, F: Form> Single<'a, F> {
         out.clear();
         out.extend_from_slice(self.form.opening());
         let body = self.form.head(true, &self.tag, &mut self.cursor, out)?;
+        if body == Body::Nothing {
+            out.clear();
+            return Ok(Some(true));
+        }
         let mut whole = true;
         if let Body::Copy(end) = body {
             while self.cursor.offset() < end {
@@ -305,8 +315,8 @@ pub(crate) enum Layout {
     Stream,
 }
 
-/// A record as Fluent Bit's JSON formats write it: its body as one object, with the time as first member.
-/// The metadata is left out.
+/// A record as Fluent Bit's JSON formats write it: its body as one object, with the time as first member and, where
+/// there is metadata, it as the second: `"__internal__":{"log_metadata":{...}}`.
 #[derive(Debug, Clone)]
 pub(crate) struct Dated {
     layout: Layout,
@@ -314,6 +324,7 @@ pub(crate) struct Dated {
     /// `{"date":`; without a date only the bracket.
     head: Vec<u8>,
     with_date: bool,
+    escape_unicode: bool,
 }
 
 impl Dated {
@@ -324,7 +335,7 @@ impl Dated {
             head.extend_from_slice(&json_string(key, escape_unicode));
             head.push(b':');
         }
-        Dated { layout, format, head, with_date: key.is_some() }
+        Dated { layout, format, head, with_date: key.is_some(), escape_unicode }
     }
 
     /// Whether every record ends its line.
@@ -349,14 +360,31 @@ impl Form for Dated {
         cursor: &mut Cursor<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Body, Corrupt> {
-        let time = record_time(cursor)?;
+        let (time, with_metadata) = cursor.record_head()?;
+        let metadata = cursor.clone();
+        if with_metadata {
+            cursor.skip()?;
+        }
+        if is_mark(time) {
+            cursor.skip()?;
+            return Ok(Body::Nothing);
+        }
         let Token::Map(members) = cursor.clone().token()? else { return Err(Corrupt) };
+        let with_metadata = with_metadata && !matches!(metadata.clone().token()?, Token::Map(0));
         if self.layout == Layout::Array && !first {
             out.push(b',');
         }
         out.extend_from_slice(&self.head);
         if self.with_date {
             self.format.write(time, out);
+            if members != 0 || with_metadata {
+                out.push(b',');
+            }
+        }
+        if with_metadata {
+            out.extend_from_slice(b"\"__internal__\":{\"log_metadata\":");
+            json(metadata, self.escape_unicode, out)?;
+            out.push(b'}');
             if members != 0 {
                 out.push(b',');
             }
@@ -367,6 +395,33 @@ impl Form for Dated {
     fn tail(&self) -> &[u8] {
         if self.layout == Layout::Lines { b"\n" } else { b"" }
     }
+}
+
+/// Bytes of metadata that are written with a record. It stands in memory as a whole.
+const METADATA: usize = 64 << 10;
+
+/// Appends a value as JSON; `null` in the place of one that is too long.
+fn json(mut cursor: Cursor<'_>, escape_unicode: bool, out: &mut Vec<u8>) -> Result<(), Corrupt> {
+    let mut printer = Printer::new(Style::Json { escape_unicode });
+    let (start, mut block) = (out.len(), Block::new(0));
+    loop {
+        let progress = printer.value(&mut cursor, &mut block)?;
+        out.extend_from_slice(block.bytes());
+        block.clear();
+        if progress == Progress::Done {
+            return Ok(());
+        }
+        if out.len() - start > METADATA {
+            out.truncate(start);
+            out.extend_from_slice(b"null");
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a time marks the begin or end of a group of records.
+pub(crate) fn is_mark(time: EventTime) -> bool {
+    time.nanoseconds == 0 && time.seconds >= u32::MAX - 1
 }
 
 /// The time of the record at the cursor, which then stands at the body.
@@ -430,6 +485,39 @@ mod tests {
         assert_eq!(json_string(&long, true), format!("\"{long}\"").as_bytes());
         let dated = Dated::new(Layout::Lines, Some(&long), DateFormat::Epoch, true);
         assert_eq!(text(&dated, &["{}"]), format!("{{\"{long}\":1700000000}}\n"));
+    }
+
+    #[test]
+    fn metadata_is_a_member_and_the_marks_of_groups_are_left_out() {
+        let record = |time: EventTime, metadata: &[u8], body: &[u8]| {
+            [&[0x92, 0x92], time.to_msgpack().as_slice(), metadata, body].concat()
+        };
+        let now = EventTime { seconds: 17, nanoseconds: 0 };
+        let mark = |seconds| EventTime { seconds, nanoseconds: 0 };
+        let one = [0x81, 0xa1, b'k', 0x01];
+        let records = [
+            record(mark(u32::MAX), &[0x80], &one),
+            record(now, &one, &one),
+            record(now, &one, &[0x80]),
+            record(now, &[0x80], &one),
+            record(mark(u32::MAX - 1), &[0x80], &[0x80]),
+        ];
+        let budget = budget::Budget::new(1 << 20, 4096).unwrap();
+        let mut buf = budget::Buf::new(&budget.account("in.0", "chunks", budget::Share::COMMON).unwrap());
+        records.iter().for_each(|record| buf.write(record).unwrap());
+        let events = event::Events { buf, records: records.len() };
+        let tag = event::Tag::new("t");
+        let chunk = event::Chunk { id: 1, tag, input: 0, events, created: std::time::Instant::now() };
+        let batch = engine::Batch::new(1, vec![Part::whole(std::sync::Arc::new(chunk))]);
+        let dated = Dated::new(Layout::Array, Some("d"), DateFormat::Epoch, true);
+        assert_eq!(
+            String::from_utf8(written(&dated, &batch).unwrap()).unwrap(),
+            r#"[{"d":17,"__internal__":{"log_metadata":{"k":1}},"k":1},"#.to_owned()
+                + r#"{"d":17,"__internal__":{"log_metadata":{"k":1}}},{"d":17,"k":1}]"#
+        );
+        let dated = Dated::new(Layout::Lines, None, DateFormat::Epoch, true);
+        let lines = written(&dated, &batch).unwrap();
+        assert!(lines.starts_with(b"{\"__internal__\":{\"log_metadata\":{\"k\":1}},\"k\":1}\n"));
     }
 
     #[test]

@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 use budget::{Account, Share};
 use engine::{Batch, Drive, Local, Outcome, Output, OutputDef, OutputLane, Setup};
-use event::Corrupt;
+use event::{Corrupt, Signal};
 use formats::Block;
 use formats::json::{DateFormat, Progress};
+use formats::metrics;
 use formats::stdout::RecordLine;
 use options::{Choice, Options, Reader};
 
@@ -113,7 +114,8 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
     };
     let escape_unicode = setup.escape_unicode;
     let records = layout.map(|layout| options.date.records(layout, escape_unicode));
-    let account = setup.account("text", Share::fixed(BLOCK), reader)?;
+    let share = Share { guaranteed: BLOCK, max: BLOCK + metrics::HELD };
+    let account = setup.account("text", share, reader)?;
     Some(Arc::new(Stdout { records, escape_unicode, account }))
 }
 
@@ -122,6 +124,10 @@ impl Output for Stdout {
         // A thread of its own, because a pipe that nobody reads blocks it. One chunk at a time, because
         // records are numbered, and arrays closed, by chunk.
         Drive { lanes: 1, concurrency: 1, batch_bytes: usize::MAX, batch_chunks: 1 }
+    }
+
+    fn signals(&self) -> &'static [Signal] {
+        &[Signal::Logs, Signal::Metrics]
     }
 
     fn lane(self: Arc<Self>) -> Box<dyn OutputLane> {
@@ -133,7 +139,8 @@ struct Lane(Arc<Stdout>);
 
 impl OutputLane for Lane {
     fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome> {
-        let outcome = match self.0.account.try_lease(BLOCK) {
+        let metrics = batch.parts.iter().any(|part| part.signal() == Signal::Metrics);
+        let outcome = match self.0.account.try_lease(BLOCK + if metrics { metrics::HELD } else { 0 }) {
             Ok(_lease) => self.0.print(batch, &mut std::io::stdout().lock()),
             Err(full) => unwritten(full.into(), batch),
         };
@@ -144,6 +151,7 @@ impl OutputLane for Lane {
 impl Stdout {
     fn print(&self, batch: &Batch, out: &mut impl Write) -> Outcome {
         let printed = match &self.records {
+            _ if batch.parts.iter().any(|part| part.signal() == Signal::Metrics) => print_metrics(batch, out),
             None => print_lines(batch, out),
             Some(records) => self.print_json(records, batch, out),
         };
@@ -186,6 +194,25 @@ fn print_lines(batch: &Batch, out: &mut impl Write) -> Result<(), Unprinted> {
         }
     }
     Ok(out.write_all(block.bytes())?)
+}
+
+/// A line for each sample, whatever the format of records.
+fn print_metrics(batch: &Batch, out: &mut impl Write) -> Result<(), Unprinted> {
+    for part in &batch.parts {
+        let mut cursor = part.cursor()?;
+        for _ in 0..part.records() {
+            let mut written = Ok(());
+            metrics::decode(&mut cursor, |family| {
+                let mut text = String::new();
+                metrics::text(&[family], &mut text);
+                if written.is_ok() {
+                    written = out.write_all(text.as_bytes());
+                }
+            })?;
+            written?;
+        }
+    }
+    Ok(())
 }
 
 /// Why a batch is not printed.

@@ -24,7 +24,7 @@ use options::{Options, Reader};
 use crate::payload::unwritten;
 use crate::rows::{BLOCK, Failed, Single};
 use crate::stdout::DateOptions;
-use crate::tcp::{Format, Sent};
+use crate::tcp::{Format, RAW_BYTES, Sent};
 use crate::template::Template;
 
 /// The `udp` output.
@@ -79,7 +79,8 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
         ended: matches!(sent, Sent::Json(_)),
         sent,
         escape_unicode,
-        account: setup.account("datagram", Share::fixed(DATAGRAM + BLOCK), reader)?,
+        // What `raw_message_key` makes of a record is cut later.
+        account: setup.account("datagram", Share::fixed(DATAGRAM + BLOCK + RAW_BYTES), reader)?,
         too_long: Counter::default(),
     }))
 }
@@ -120,20 +121,20 @@ impl OutputLane for Lane {
 impl Lane {
     async fn deliver(&self, batch: &Batch) -> Result<Result<(), Error>, Failed> {
         let udp = &*self.udp;
-        let _lease = udp.account.try_lease(DATAGRAM + BLOCK)?;
+        let _lease = udp.account.try_lease(DATAGRAM + BLOCK + RAW_BYTES)?;
         let mut datagram = Vec::with_capacity(DATAGRAM);
         let mut too_long = 0;
         for part in &batch.parts {
             let mut records = Single::new(&udp.sent, part, udp.escape_unicode)?;
             while let Some(whole) = records.next(&mut datagram, DATAGRAM)? {
+                if datagram.is_empty() {
+                    continue;
+                }
                 if udp.ended && !datagram.ends_with(b"\n") {
                     datagram.push(b'\n');
                 }
                 if !whole || datagram.len() > DATAGRAM {
                     too_long += 1;
-                    continue;
-                }
-                if datagram.is_empty() {
                     continue;
                 }
                 if let Err(error) = self.datagrams.send(&udp.peer, &datagram, SILENCE).await {

@@ -3,7 +3,7 @@
 use event::msgpack::put_u64;
 use event::{Corrupt, Cursor, EventTime};
 
-use crate::rows::{Body, Form};
+use crate::rows::{Body, Form, is_mark};
 
 /// How an entry is written.
 pub(super) struct Entries {
@@ -11,11 +11,6 @@ pub(super) struct Entries {
     pub(super) metadata: bool,
     /// The time as whole seconds.
     pub(super) whole_seconds: bool,
-}
-
-/// Whether a time marks the begin or end of a group of records. Who is not sent metadata is not sent these.
-pub(super) fn is_mark(time: EventTime) -> bool {
-    time.nanoseconds == 0 && time.seconds >= u32::MAX - 1
 }
 
 impl Entries {
@@ -42,7 +37,7 @@ impl Form for Entries {
             }
             if is_mark(time) {
                 cursor.skip()?;
-                return Ok(Body::Copy(cursor.offset()));
+                return Ok(Body::Nothing);
             }
             out.push(0x92);
             self.put_time(time, out);

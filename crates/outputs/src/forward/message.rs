@@ -5,9 +5,9 @@ use event::Cursor;
 use event::msgpack::str_header;
 use net::client::Stream;
 
-use super::entries::is_mark;
 use super::wire::{LOGS, acknowledged, flush, put_options, write};
 use super::{Node, Undelivered};
+use crate::rows::is_mark;
 
 /// Bytes of a tag; longer ones are cut.
 const TAG: usize = 1_024;

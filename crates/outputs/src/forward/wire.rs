@@ -12,6 +12,8 @@ const ANSWER: usize = 4 << 10;
 
 /// The kinds of signal, by Fluent Bit's numbers.
 pub(super) const LOGS: u64 = 0;
+/// See [`LOGS`].
+pub(super) const METRICS: u64 = 1;
 
 pub(super) fn broken(stream: &Stream, source: std::io::Error) -> Undelivered {
     Undelivered::Net(Error::Broken { peer: stream.peer().to_string(), source })
@@ -59,7 +61,7 @@ pub(super) fn put_options(
     signal: u64,
     metadata: Option<&[u8]>,
 ) {
-    let compressed = node.gzip && records.is_some();
+    let compressed = node.gzip && (records.is_some() || signal != LOGS);
     let entries = usize::from(node.ack) + usize::from(records.is_some()) + usize::from(compressed) + 1;
     let entries = entries + node.extra.len() + usize::from(metadata.is_some());
     let (header, size) = map_header(entries);
