@@ -15,8 +15,9 @@
 //!
 //! Look-around, back-references, atomic groups and possessive repetition need a search that goes back. Patterns
 //! with these are left to the `fancy-regex` crate; one that has not come to an end after [`BACKTRACKS`] steps
-//! does not match. Calls of groups, conditions and absence operators are refused.
+//! does not match. In text for them, what is not UTF-8 counts as U+FFFD. Calls of groups, conditions and absence operators are refused.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use options::{Invalid, Kind, Value, quoted};
@@ -61,7 +62,7 @@ struct Linear {
 
 /// What the groups of a pattern matched.
 pub struct Captures<'t> {
-    text: &'t [u8],
+    text: Cow<'t, [u8]>,
     spans: Spans,
 }
 
@@ -70,9 +71,9 @@ enum Spans {
     List(Vec<Option<(usize, usize)>>),
 }
 
-impl<'t> Captures<'t> {
+impl Captures<'_> {
     /// What this group matched; group 0 is the whole pattern.
-    pub fn get(&self, group: usize) -> Option<&'t [u8]> {
+    pub fn get(&self, group: usize) -> Option<&[u8]> {
         let (start, end) = match &self.spans {
             Spans::Locations(locations) => locations.get(group)?,
             Spans::List(spans) => (*spans.get(group)?)?,
@@ -94,7 +95,7 @@ impl RubyRegex {
     pub fn is_match(&self, text: &[u8]) -> bool {
         match &self.engine {
             Engine::Linear(linear) => linear.unicode.is_match(text),
-            Engine::Backtracking(regex) => regex.is_match(text).unwrap_or(false),
+            Engine::Backtracking(regex) => regex.is_match(&*String::from_utf8_lossy(text)).unwrap_or(false),
         }
     }
 
@@ -105,12 +106,19 @@ impl RubyRegex {
                 let regex = linear.of(text);
                 let mut locations = regex.capture_locations();
                 regex.captures_read(&mut locations, text)?;
-                Some(Captures { text, spans: Spans::Locations(locations) })
+                Some(Captures { text: Cow::Borrowed(text), spans: Spans::Locations(locations) })
             }
             Engine::Backtracking(regex) => {
-                let captures = regex.captures(text).ok()??;
+                // The crate wants UTF-8.
+                let text = String::from_utf8_lossy(text);
+                let captures = regex.captures(&*text).ok()??;
                 let spans = captures.iter().map(|group| group.map(|group| (group.start(), group.end())));
                 let spans = Spans::List(spans.collect());
+                drop(captures);
+                let text = match text {
+                    Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                    Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+                };
                 Some(Captures { text, spans })
             }
         }

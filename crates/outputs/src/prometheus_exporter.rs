@@ -122,13 +122,14 @@ impl Output for Exporter {
                 idle: WAIT,
                 head: WAIT,
                 body: WAIT,
+                rate: 0,
                 keep_alive: true,
                 http2: false,
                 tls: None,
             };
             let account = self.requests.clone();
             let accounts =
-                Accounts { connections: account.clone(), active: account.clone(), receive: account };
+                Accounts { connections: account.clone(), active: account.clone(), receive: account, small: None };
             Serving(tokio::task::spawn_local(async move {
                 let lanes = Lanes::new(CONNECTIONS);
                 Server::new(service, settings, accounts).serve(listener, lanes, std::future::pending()).await;

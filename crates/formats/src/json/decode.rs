@@ -698,7 +698,7 @@ impl<S: Sink> Transcoder<S> {
 ///
 /// # Errors
 /// [`Full`] when the sink has no room.
-pub(crate) fn line<'a>(mut text: &'a [u8], sink: impl Sink) -> Result<Option<&'a [u8]>, Full> {
+pub(crate) fn line(mut text: &[u8], sink: impl Sink) -> Result<Option<&[u8]>, Full> {
     let mut transcoder = Transcoder::into_sink(sink, EventTime::default());
     (transcoder.lenient, transcoder.state) = (true, State::Open);
     text = scan::skip_blank(text);

@@ -14,7 +14,7 @@ pub(super) fn read(
     fields.clear();
     let mut time = Time::Absent;
     let mut rest = line;
-    while let Some(((label, value), behind)) = field(rest) {
+    while let Some((label, value, behind)) = field(rest) {
         rest = behind.strip_prefix(b"\t").unwrap_or(behind);
         if !label.is_empty() {
             match stamp.filter(|stamp| label == stamp.key.as_bytes() && !value.is_empty()) {
@@ -39,7 +39,7 @@ pub(super) fn read(
 }
 
 /// The label and value at the front of the line, and what follows. `None` where there is no label.
-fn field(line: &[u8]) -> Option<((&[u8], &[u8]), &[u8])> {
+fn field(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let in_label = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let len = line.iter().take_while(|byte| in_label(byte)).count();
     let (label, rest) = line.split_at(len);
@@ -47,5 +47,5 @@ fn field(line: &[u8]) -> Option<((&[u8], &[u8]), &[u8])> {
     let in_value = |byte: &u8| !matches!(byte, 0 | b'\t' | b'\n' | b'\r');
     let len = rest.iter().position(|byte| !in_value(byte)).unwrap_or(rest.len());
     let (value, rest) = rest.split_at(len);
-    Some(((label, value), rest))
+    Some((label, value, rest))
 }

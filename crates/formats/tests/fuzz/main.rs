@@ -12,6 +12,7 @@ mod common;
 mod form;
 mod inflate;
 mod json;
+mod parser;
 mod random;
 
 use std::panic::AssertUnwindSafe;
@@ -53,4 +54,19 @@ fn forms_are_read_as_by_the_definition_and_the_same_wherever_they_are_cut() {
 #[test]
 fn compressed_bodies_come_back_or_are_refused_the_same_wherever_they_are_cut() {
     run("inflate", 150, inflate::round);
+}
+
+#[test]
+fn lines_are_parsed_the_same_whatever_memory_there_is() {
+    run("parser", 1000, parser::round);
+}
+
+#[test]
+fn an_object_on_a_line_is_read_as_serde_json_reads_it() {
+    run("parser json", 3000, parser::json_round);
+}
+
+#[test]
+fn joined_lines_are_all_there_whatever_memory_there_is() {
+    run("multiline", 500, parser::multiline_round);
 }
