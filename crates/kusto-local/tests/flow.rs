@@ -69,6 +69,22 @@ fn an_uploaded_and_announced_blob_becomes_rows_which_queries_return() {
 }
 
 #[test]
+fn the_page_shows_tables_and_blobs_to_whoever_asks() {
+    let (_dir, _, _server, client) = start();
+    let resources = client.resources();
+    let blob = resources.blob(0, "local__Logs__1.json.gz");
+    client.put_blob(&blob, &gzip(ROWS.as_bytes()));
+    client.post(&resources.queues[0], &resources.message(&blob, ROWS.len()));
+    client.ingestions(1);
+    let page = client.get(&client.url("/"));
+    assert!(page.status == 200 && page.has_header("content-type: text/html"), "{}", page.headers);
+    assert!(page.text().contains("/local/recent"), "it asks for what is new");
+    let recent = client.get(&client.url("/local/recent"));
+    assert!(recent.status == 200 && recent.text().contains("local__Logs__1.json.gz"), "{}", recent.text());
+    assert!(!recent.text().contains("sig="), "without signatures");
+}
+
+#[test]
 fn a_login_with_anything_wrong_is_refused_as_entra_id_does() {
     let (_dir, _, _server, client) = start();
     let endpoint = client.endpoint.clone();

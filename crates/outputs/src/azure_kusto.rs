@@ -26,8 +26,10 @@
 //! but the answer was not heard of, it may stay behind in the first container, where no message names it.
 //!
 //! Nothing is dropped for a missing permission, database or table: the batch is held, with an alarm, and tried again
-//! until somebody has put it right. What the cluster finds wrong after it has taken the message (a table that does not
-//! exist, a mapping that does not fit) it reports in `.show ingestion failures`.
+//! until somebody has put it right. What the cluster finds wrong after it has taken the message is noticed as well: while
+//! messages are on their way, the engine is asked whether the table is there and what has failed, and what failed for
+//! want of a table, a mapping or a permission is posted again (`check_ingestion`). Records that the cluster refuses for
+//! good are named in the log, with the cluster's own code; their blob stays in storage for a while.
 //!
 //! # Streaming
 //!
@@ -56,8 +58,8 @@
 //!
 //! The life of a batch, in the order of the modules: `options`, `identity` (a token for the cluster), `resources` (which
 //! containers and queues) with `ranking` (which of them first), `lines` (records to compressed text), `stream` or
-//! `storage` (blob and message), led by `upload`, with `message` (what the message says), `fault` (what follows from an
-//! error) and `counts` (metrics and alarms). With buffering, `spool` writes files, `journal` knows how much of them
+//! `storage` (blob and message), led by `upload`, with `message` (what the message says), `watch` (what became of it),
+//! `commands` (questions to the cluster), `fault` (what follows from an error) and `counts` (metrics and alarms). With buffering, `spool` writes files, `journal` knows how much of them
 //! counts, and `ship` uploads them.
 
 use std::sync::Arc;
@@ -66,6 +68,7 @@ use ::options::{Options as _, Reader};
 use engine::{Batch, Drive, Figure, Local, Outcome, Output, OutputDef, OutputLane, Setup};
 use net::client::{Client, Settings, Tls};
 
+mod commands;
 mod counts;
 mod fault;
 mod identity;
@@ -81,8 +84,10 @@ mod storage;
 mod stream;
 mod transport;
 mod upload;
+mod watch;
 
 use crate::payload::Slots;
+use commands::{Commands, RESPONSE_BYTES};
 use counts::Counts;
 use identity::Identity;
 use lines::Lines;
@@ -92,6 +97,7 @@ use resources::Directory;
 use spool::Spool;
 use stream::Streams;
 use upload::{Target, Uploaded};
+use watch::Watch;
 
 /// The `azure_kusto` output.
 pub static DEF: OutputDef = OutputDef {
@@ -133,6 +139,7 @@ struct Kusto {
     streams: Option<Streams>,
     /// With buffering.
     spool: Option<Spool>,
+    watch: Option<Watch>,
     /// Of the clients that carry blobs, messages and streams, one per lane.
     settings: Settings,
 }
@@ -150,7 +157,7 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
     let control = Client::new(Settings {
         connect_timeout: options.ingestion_endpoint_connect_timeout.0,
         idle: 0,
-        response_bytes: resources::RESPONSE_BYTES,
+        response_bytes: RESPONSE_BYTES,
         ..settings.clone()
     });
     let identity = Identity::new(&setup.name, &options, &endpoint, control.clone())
@@ -175,14 +182,23 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
         .map_err(|what| reader.refuse("engine_endpoint", what, None))
         .ok()?;
     let interval = options.ingestion_resources_refresh_interval.0;
+    let commands = |endpoint| Commands {
+        endpoint,
+        client: control.clone(),
+        identity: Arc::clone(&identity),
+        counts: Arc::clone(&counts),
+    };
+    let engine = options.engine().ok().filter(|_| options.check_ingestion);
+    let watch = engine.map(|url| Watch::new(&setup.name, &options, commands(url), Arc::clone(&counts)));
     Some(Arc::new(Kusto {
         name: setup.name.clone(),
         slots,
         lines,
-        directory: Directory::new(&setup.name, endpoint, control, identity, interval, Arc::clone(&counts)),
+        directory: Directory::new(&setup.name, commands(endpoint), interval),
         ranking: Ranking::default(),
         target: Target::new(&options),
         uploaded: Uploaded::default(),
+        watch,
         counts,
         streams,
         spool,
@@ -208,24 +224,26 @@ impl Output for Kusto {
 
     fn lane(self: Arc<Self>) -> Box<dyn OutputLane> {
         let client = Client::new(self.settings.clone());
-        let shipping = self.spool.is_some().then(|| {
+        let watching = watch::run(Arc::clone(&self), client.clone());
+        let mut tasks = vec![Task(tokio::task::spawn_local(watching))];
+        if self.spool.is_some() {
             let shipping = ship::run(Arc::clone(&self), client.clone());
-            Shipping(tokio::task::spawn_local(shipping))
-        });
-        Box::new(Lane { kusto: self, client, _shipping: shipping })
+            tasks.push(Task(tokio::task::spawn_local(shipping)));
+        }
+        Box::new(Lane { kusto: self, client, _tasks: tasks })
     }
 }
 
 struct Lane {
     kusto: Arc<Kusto>,
     client: Client,
-    _shipping: Option<Shipping>,
+    _tasks: Vec<Task>,
 }
 
-/// The task that uploads buffer files, which ends with the lane.
-struct Shipping(tokio::task::JoinHandle<()>);
+/// What a lane does beside batches; it ends with the lane.
+struct Task(tokio::task::JoinHandle<()>);
 
-impl Drop for Shipping {
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -7,9 +7,11 @@
 //! | `weir_azure_kusto_streams_total` | | batches taken by streaming ingestion |
 //! | `weir_azure_kusto_fallbacks_total` | `cause` | batches queued in place of streamed: `too_large`, `throttled`, `unavailable`, `failed` |
 //! | `weir_azure_kusto_unknown_streams_total` | | streams without an answer that were sent again: each may be a duplicate |
+//! | `weir_azure_kusto_failed_blobs_total` | | blobs that the cluster did not ingest though a queue had taken their message |
+//! | `weir_azure_kusto_posted_again_total` | | messages of such blobs that were posted again, because the cause was put right |
 //! | `weir_azure_kusto_files_total` | `end` | buffer files: `uploaded`, `given_up` |
 //! | `weir_azure_kusto_buffer_bytes` | | bytes of all buffer files |
-//! | `weir_azure_kusto_alarm` | `step` | 1 while somebody must change something: at `login`, `cluster`, `blob`, `queue`, `stream` |
+//! | `weir_azure_kusto_alarm` | `step` | 1 while somebody must change something: at `login`, `cluster`, `blob`, `queue`, `stream`, `table` |
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -28,6 +30,8 @@ pub(super) struct Counts {
     pub(super) blobs: Counter,
     pub(super) streams: Counter,
     pub(super) unknown: Counter,
+    pub(super) failed: Counter,
+    pub(super) posted_again: Counter,
     pub(super) uploaded: Counter,
     pub(super) given_up: Counter,
     pub(super) buffered: AtomicU64,
@@ -57,11 +61,18 @@ impl Counts {
 
     /// Clears all alarms: something was delivered.
     pub(super) fn clear(&self, name: &str) {
-        for (alarm, step) in self.alarms.iter().zip(Step::ALL) {
+        for step in Step::ALL {
             // Read first: almost always there is nothing to clear.
-            if alarm.load(Ordering::Relaxed) && alarm.swap(false, Ordering::Relaxed) {
-                tracing::info!("[output:{name}] alarm at {} is over", step.name());
+            if self.alarms[step as usize].load(Ordering::Relaxed) {
+                self.clear_one(name, step);
             }
+        }
+    }
+
+    /// Clears the alarm of a step.
+    pub(super) fn clear_one(&self, name: &str, step: Step) {
+        if self.alarms[step as usize].swap(false, Ordering::Relaxed) {
+            tracing::info!("[output:{name}] alarm at {} is over", step.name());
         }
     }
 
@@ -91,6 +102,16 @@ impl Counts {
                 "weir_azure_kusto_unknown_streams_total",
                 "Streams without an answer that were sent again.",
                 &self.unknown,
+            ),
+            (
+                "weir_azure_kusto_failed_blobs_total",
+                "Blobs that the cluster did not ingest though a queue had taken them.",
+                &self.failed,
+            ),
+            (
+                "weir_azure_kusto_posted_again_total",
+                "Messages of such blobs that were posted again.",
+                &self.posted_again,
             ),
         ] {
             figures.push(Figure::counter(name, help, counter.get()));

@@ -46,11 +46,14 @@ pub(super) enum Step {
     Queue,
     /// Streaming records.
     Stream,
+    /// Looking whether the table is there, before a message is posted.
+    Table,
 }
 
 impl Step {
     /// All steps, in the order of their discriminants.
-    pub(super) const ALL: [Step; 5] = [Step::Login, Step::Cluster, Step::Blob, Step::Queue, Step::Stream];
+    pub(super) const ALL: [Step; 6] =
+        [Step::Login, Step::Cluster, Step::Blob, Step::Queue, Step::Stream, Step::Table];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -59,6 +62,7 @@ impl Step {
             Step::Blob => "blob",
             Step::Queue => "queue",
             Step::Stream => "stream",
+            Step::Table => "table",
         }
     }
 }
@@ -234,11 +238,9 @@ impl Fault {
         known.contains(&code) || (code.starts_with("Stream_") && code != "Stream_InputStreamTooLarge")
     }
 
-    /// Whether table, database or mapping are not there: then a queue takes the message, and the cluster fails later
-    /// and in silence.
+    /// Whether table, database or mapping are not there: then a queue takes the message, and the cluster fails later.
     pub(super) fn is_missing_entity(&self) -> bool {
-        let codes = ["EntityNotFound", "DatabaseNotExist", "TableNotExist", "MappingReferenceWasNotFound"];
-        codes.iter().any(|code| self.code.contains(code))
+        is_missing_entity(&self.code)
     }
 
     /// What it is counted as.
@@ -262,6 +264,7 @@ impl Fault {
             Step::Blob => "the blob was not stored",
             Step::Queue => "the message was not accepted",
             Step::Stream => "the stream was not taken",
+            Step::Table => "the table is not there",
         };
         let why = format!("{what}: {}", self.text);
         match self.verdict() {
@@ -274,6 +277,12 @@ impl Fault {
             Verdict::Split | Verdict::Data => Outcome::Split { why },
         }
     }
+}
+
+/// Whether a code of the cluster says that table, database or mapping are not there.
+pub(super) fn is_missing_entity(code: &str) -> bool {
+    let codes = ["EntityNotFound", "DatabaseNotExist", "TableNotExist", "MappingReferenceWasNotFound"];
+    codes.iter().any(|known| code.contains(known))
 }
 
 /// A server's text as part of a log line: short, on one line, and without the query of any URL, because a

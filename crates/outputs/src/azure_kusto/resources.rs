@@ -3,21 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use azure_core::Uuid;
 use azure_core::http::Url;
-use http::{Request, StatusCode};
-use net::client::{Body, Client};
 use options::Secret;
-use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::counts::Counts;
-use super::fault::{Fault, Step, Verdict};
-use super::identity::{Identity, Token};
-use super::message::{self, APPLICATION};
+use super::commands::{Commands, Table};
+use super::fault::{Fault, Step};
 
-/// The longest answer that is read, in bytes: some hundred URLs with signatures of a kilobyte each.
-pub(super) const RESPONSE_BYTES: usize = 256 << 10;
+/// The database that commands about none are sent to.
+const ANY: &str = "NetDefaultDB";
 
 /// After a refresh that failed, the old resources are used so long before the next attempt.
 const REFRESH_AGAIN: Duration = Duration::from_secs(60);
@@ -65,11 +59,8 @@ pub(super) fn place_of(url: &Url) -> String {
 pub(super) struct Directory {
     /// The instance, for log lines.
     name: String,
-    endpoint: String,
-    client: Client,
-    identity: Arc<Identity>,
+    commands: Commands,
     interval: Duration,
-    counts: Arc<Counts>,
     /// Held while the cluster is asked, so that all who need the resources wait for the same answer.
     state: Mutex<State>,
 }
@@ -82,16 +73,8 @@ struct State {
 }
 
 impl Directory {
-    pub(super) fn new(
-        name: &str,
-        endpoint: String,
-        client: Client,
-        identity: Arc<Identity>,
-        interval: Duration,
-        counts: Arc<Counts>,
-    ) -> Directory {
-        let (name, state) = (name.to_owned(), Mutex::default());
-        Directory { name, endpoint, client, identity, interval, counts, state }
+    pub(super) fn new(name: &str, commands: Commands, interval: Duration) -> Directory {
+        Directory { name: name.to_owned(), commands, interval, state: Mutex::default() }
     }
 
     /// The resources: those that are known, or new ones when the interval has passed.
@@ -141,85 +124,13 @@ impl Directory {
     }
 
     async fn ask_all(&self, number: u64) -> Result<Resources, Fault> {
-        let listed = Box::pin(self.ask("resources", ".get ingestion resources")).await?;
+        let listed = Box::pin(self.commands.ask("resources", ANY, ".get ingestion resources")).await?;
         let (containers, queues) = locations(&listed).map_err(|what| Fault::local(Step::Cluster, &what))?;
-        let answered = Box::pin(self.ask("identity", ".get kusto identity token")).await?;
+        let answered = Box::pin(self.commands.ask("identity", ANY, ".get kusto identity token")).await?;
         let context = answered.first("AuthorizationContext").filter(|context| !context.is_empty());
         let context =
             context.ok_or_else(|| Fault::local(Step::Cluster, "the cluster gave no identity token"))?;
         Ok(Resources { containers, queues, context: Secret::new(context), number })
-    }
-
-    /// Runs a command. A token that is refused is renewed, once.
-    async fn ask(&self, operation: &str, command: &str) -> Result<Table, Fault> {
-        let count = |fault: &Fault| self.counts.fault(fault);
-        let token = self.identity.token().await.inspect_err(count)?;
-        match self.run(operation, command, &token).await.inspect_err(count) {
-            Err(fault) if fault.verdict() == Verdict::NewToken => {
-                self.identity.drop_token(&token).await;
-                let token = self.identity.token().await.inspect_err(count)?;
-                self.run(operation, command, &token).await.inspect_err(count)
-            }
-            result => result,
-        }
-    }
-
-    async fn run(&self, operation: &str, command: &str, token: &Token) -> Result<Table, Fault> {
-        let body = serde_json::json!({"db": "NetDefaultDB", "csl": command}).to_string();
-        let request = Request::post(format!("{}/v1/rest/mgmt", self.endpoint))
-            .header("accept", "application/json")
-            .header("content-type", "application/json; charset=utf-8")
-            .header("authorization", format!("Bearer {}", token.text.expose()))
-            .header("x-ms-app", APPLICATION)
-            .header("x-ms-client-version", message::version())
-            .header("x-ms-client-request-id", format!("WEIR.{operation};{}", Uuid::new_v4()))
-            .body(Body::from(body))
-            .map_err(|error| Fault::local(Step::Cluster, &error.to_string()))?;
-        let sent = self.client.send(request).await;
-        let response = sent.map_err(|error| Fault::unanswered(Step::Cluster, &error))?;
-        if response.status() != StatusCode::OK {
-            return Err(Fault::answer(Step::Cluster, &response));
-        }
-        Table::parse(response.body())
-            .ok_or_else(|| Fault::local(Step::Cluster, "the cluster's answer to a command is not understood"))
-    }
-}
-
-/// The first table of an answer (V1 frame).
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Table {
-    columns: Vec<Column>,
-    rows: Vec<Vec<serde_json::Value>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Column {
-    column_name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Frame {
-    tables: Vec<Table>,
-}
-
-impl Table {
-    fn parse(body: &[u8]) -> Option<Table> {
-        serde_json::from_slice::<Frame>(body).ok()?.tables.into_iter().next()
-    }
-
-    /// The texts of a column, whatever its place.
-    fn texts(&self, column: &str) -> impl Iterator<Item = &str> {
-        let at = self.columns.iter().position(|found| found.column_name == column);
-        let cell =
-            move |row: &'_ Vec<serde_json::Value>| -> Option<usize> { at.filter(|at| *at < row.len()) };
-        self.rows.iter().map(move |row| cell(row).and_then(|at| row[at].as_str()).unwrap_or(""))
-    }
-
-    fn first(&self, column: &str) -> Option<&str> {
-        self.texts(column).next()
     }
 }
 

@@ -15,6 +15,7 @@ use super::options::KustoOptions;
 use super::resources::{Resources, place_of};
 use super::storage::{self, Piece};
 use super::stream::Why;
+use super::watch::Watch;
 use crate::payload::{PATIENCE, unwritten};
 
 /// Blobs that are remembered between the tries of their batches. A batch that is forgotten is uploaded again,
@@ -161,7 +162,8 @@ impl<'a> Way<'a> {
 
     async fn deliver(&mut self, batch: &Batch) -> Result<(), Failed> {
         if self.kusto.streams.is_none() {
-            // First of all: without resources there is nothing to write lines for.
+            // First of all: without a table and resources there is nothing to write lines for.
+            self.permits()?;
             self.resources().await?;
         }
         let stored = match self.kusto.uploaded.find(self.id) {
@@ -246,8 +248,14 @@ impl<'a> Way<'a> {
         }
     }
 
+    /// Whether the table is there, as far as anybody knows.
+    fn permits(&self) -> Result<(), Fault> {
+        self.kusto.watch.as_ref().map_or(Ok(()), Watch::permits)
+    }
+
     /// Posts the message of a blob.
     pub(super) async fn post(&mut self, stored: &Stored) -> Result<(), Fault> {
+        self.permits()?;
         let (mut refreshed, mut accounts) = (false, 1);
         loop {
             let resources = self.resources().await?;
@@ -262,6 +270,9 @@ impl<'a> Way<'a> {
             match self.judge(queue, posted) {
                 Ok(()) => {
                     self.kusto.counts.blobs.add(1);
+                    if let Some(watch) = &self.kusto.watch {
+                        watch.posted(stored, self.suffix);
+                    }
                     return Ok(());
                 }
                 Err(fault) => self.again(fault, true, &mut refreshed, &mut accounts).await?,

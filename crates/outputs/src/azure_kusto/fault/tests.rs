@@ -32,7 +32,8 @@ fn every_answer_has_the_verdict_of_the_table() {
         (400, "BadFormat", [Hold, Hold, Hold, Hold, Data]),
         (302, "", [Hold; 5]),
     ] {
-        let verdicts = Step::ALL.map(|step| fault(step, status, code).verdict());
+        let steps = [Login, Cluster, Blob, Queue, Stream];
+        let verdicts = steps.map(|step| fault(step, status, code).verdict());
         assert_eq!(verdicts, [login, cluster, blob, queue, stream], "{status} {code}");
     }
     let passing = Fault { permanent: Some(false), ..fault(Stream, 400, "BadRequest_Whatever") };
