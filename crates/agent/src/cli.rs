@@ -121,6 +121,10 @@ impl Arguments {
                 Long(name) => name.to_owned(),
                 Value(value) => return Err(explain(Value(value).unexpected())),
             };
+            if argument == "reference" {
+                let kind = parser.value().map_err(explain)?.string().map_err(explain)?;
+                return help::reference(&kind).map(Command::Print);
+            }
             if let Some(text) = self.print(&argument)? {
                 return Ok(Command::Print(text));
             }
