@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod broken;
 mod certificates;
+mod command_line;
 mod configuration;
 mod http;
 mod http_matrix;
@@ -11,8 +13,12 @@ mod http_tokens;
 mod kusto;
 mod kusto_sdk;
 mod kusto_ways;
+mod live_page;
 mod memory;
 mod monitoring;
+mod options;
 mod overload;
+mod parity;
+mod reload;
 mod sockets;
 mod structure;
