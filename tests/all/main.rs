@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod broken;
 mod certificates;
+mod command_line;
 mod configuration;
 mod filters;
 mod http;
@@ -12,9 +14,13 @@ mod http_tokens;
 mod kusto;
 mod kusto_sdk;
 mod kusto_ways;
+mod live_page;
 mod memory;
 mod monitoring;
+mod options;
 mod overload;
+mod parity;
+mod reload;
 mod sockets;
 mod soak;
 mod structure;

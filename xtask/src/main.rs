@@ -19,6 +19,10 @@ Usage: cargo x COMMAND
   tools        installs those tools only
   bench        weir and its peers side by side: speed, memory, latency (cargo x bench --help)
   soak         the memory limit against hostile clients and dead destinations (cargo x soak --help)
+  parity       the cases of tests/parity by weir and by a Fluent Bit, compared
+               (cargo x parity --peer fluent-bit=PATH [--only NAME] [--write]; without a peer against what is kept)
+  reload       100 reloads under load, the destination down for a third of them (cargo x reload [ROUNDS])
+  docs         the reference pages in docs/reference, from the options
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
   tail         files that are rotated while weir is stopped and killed (cargo x tail --help)
@@ -37,6 +41,10 @@ fn main() -> ExitCode {
         ["tools"] => tools::install(),
         ["bench", rest @ ..] => bench::bench(rest),
         ["soak", rest @ ..] => soak::soak(rest),
+        ["parity", rest @ ..] => parity(rest),
+        ["reload"] => reload("100"),
+        ["reload", rounds] => reload(rounds),
+        ["docs"] => docs(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),
         ["tail", rest @ ..] => tail::tail(rest),
@@ -63,6 +71,49 @@ fn main() -> ExitCode {
 fn check() -> Result<(), String> {
     run::cargo(&["fmt", "--all", "--check"])?;
     run::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+/// The cases of `tests/parity`, by weir and by the peer if one is given.
+fn parity(rest: &[&str]) -> Result<(), String> {
+    let mut command = cargo_test("parity::");
+    let mut rest = rest.iter();
+    while let Some(argument) = rest.next() {
+        match *argument {
+            "--write" => command.env("PARITY_WRITE", "1"),
+            "--only" => command.env("PARITY_ONLY", rest.next().ok_or("--only needs a part of a name")?),
+            "--peer" => {
+                let peer = rest.next().and_then(|peer| peer.strip_prefix("fluent-bit="));
+                command.env("PARITY_PEER", peer.ok_or("write --peer fluent-bit=PATH")?)
+            }
+            other => return Err(format!("unknown option {other}")),
+        };
+    }
+    run::finish(&mut command, "the comparison")
+}
+
+fn reload(rounds: &str) -> Result<(), String> {
+    run::finish(cargo_test("reload::reloads_under_load").env("RELOADS", rounds), "the reloads")
+}
+
+fn cargo_test(name: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("cargo");
+    command.args(["test", "-p", "tests", "--test", "all", name, "--", "--nocapture"]);
+    command
+}
+
+/// Writes what the binary says of its options, as Markdown.
+fn docs() -> Result<(), String> {
+    run::cargo(&["build", "--quiet", "-p", "agent"])?;
+    let folder = std::path::Path::new("docs/reference");
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for kind in ["service", "inputs", "filters", "processors", "outputs"] {
+        let mut command = std::process::Command::new("cargo");
+        command.args(["run", "--quiet", "-p", "agent", "--", "--reference", kind]);
+        let output = command.output().map_err(|error| format!("cargo run: {error}"))?;
+        let page = folder.join(format!("{kind}.md"));
+        std::fs::write(&page, output.stdout).map_err(|error| format!("{}: {error}", page.display()))?;
+    }
+    Ok(())
 }
 
 /// Every test, and the instructions of the hot path. Binaries are built first: the integration tests start them.

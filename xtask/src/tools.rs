@@ -4,8 +4,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Program, and Debian's package that has it.
-const TOOLS: &[(&str, &str)] =
-    &[("curl", "curl"), ("h2load", "nghttp2-client"), ("python3", "python3-venv"), ("valgrind", "valgrind")];
+const TOOLS: &[(&str, &str)] = &[
+    ("chromium", "chromium"),
+    ("curl", "curl"),
+    ("h2load", "nghttp2-client"),
+    ("python3", "python3-venv"),
+    ("valgrind", "valgrind"),
+];
 
 /// Microsoft's SDKs and storage emulator, which kusto-local is tested with, and where they are put.
 const SDK_FOLDER: &str = "target/tools/kusto-sdk";

@@ -55,6 +55,12 @@ impl Default for Options {
 /// Where the position of something on the command line is; the line is the number of the argument.
 const PLACE: &str = "command line";
 
+/// The flags that take a value, separated by blanks.
+const WITH_VALUE: &str = "c config b storage_path f flush l log_file w workdir L http_listen P port http_port \
+                          R parser i input F filter o output C custom r processor m match t tag p prop \
+                          e plugin T sp-task s coro_stack_size trace trace-input trace-output \
+                          trace-output-property";
+
 const HELP: &str = "\
 Usage: weir [-c FILE] [OPTION ...]
 
@@ -121,6 +127,10 @@ impl Arguments {
                 Long(name) => name.to_owned(),
                 Value(value) => return Err(explain(Value(value).unexpected())),
             };
+            if argument == "reference" {
+                let kind = parser.value().map_err(explain)?.string().map_err(explain)?;
+                return help::reference(&kind).map(Command::Print);
+            }
             if let Some(text) = self.print(&argument)? {
                 return Ok(Command::Print(text));
             }
@@ -183,52 +193,7 @@ impl Arguments {
 
     /// Flags with a value; false if it is none.
     fn with_value(&mut self, argument: &str, parser: &mut lexopt::Parser) -> Result<bool, String> {
-        const KNOWN: &[&str] = &[
-            "c",
-            "config",
-            "b",
-            "storage_path",
-            "f",
-            "flush",
-            "l",
-            "log_file",
-            "w",
-            "workdir",
-            "L",
-            "http_listen",
-            "P",
-            "port",
-            "http_port",
-            "R",
-            "parser",
-            "i",
-            "input",
-            "F",
-            "filter",
-            "o",
-            "output",
-            "C",
-            "custom",
-            "r",
-            "processor",
-            "m",
-            "match",
-            "t",
-            "tag",
-            "p",
-            "prop",
-            "e",
-            "plugin",
-            "T",
-            "sp-task",
-            "s",
-            "coro_stack_size",
-            "trace",
-            "trace-input",
-            "trace-output",
-            "trace-output-property",
-        ];
-        if !KNOWN.contains(&argument) {
+        if !WITH_VALUE.split_whitespace().any(|known| known == argument) {
             return Ok(false);
         }
         let value = parser.value().map_err(explain)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// A plugin with its options.
 pub struct Plugin {
-    /// `input`, `filter` or `output`.
+    /// `input`, `filter`, `output`, or `processor` for what is nothing else.
     pub kind: &'static str,
     /// Its name.
     pub name: &'static str,
@@ -39,8 +39,11 @@ pub fn all() -> Vec<Plugin> {
         filters::FILTERS.iter().map(|d| plugin("filter", d.name, d.about, FilterCommon::specs, d.specs));
     let outputs =
         outputs::OUTPUTS.iter().map(|d| plugin("output", d.name, d.about, OutputCommon::specs, d.specs));
-    let mut all: Vec<Plugin> = inputs.chain(filters).chain(outputs).collect();
-    let order = |kind| ["input", "filter", "output"].iter().position(|other| *other == kind);
+    let processors = filters::PROCESSORS
+        .iter()
+        .map(|d| plugin("processor", d.name, d.about, FilterCommon::specs, d.specs));
+    let mut all: Vec<Plugin> = inputs.chain(filters).chain(processors).chain(outputs).collect();
+    let order = |kind| ["input", "filter", "processor", "output"].iter().position(|other| *other == kind);
     all.sort_by_key(|plugin| (order(plugin.kind), plugin.name));
     all
 }
@@ -55,7 +58,12 @@ pub fn service() -> Vec<Spec> {
 /// The plugins, one a line.
 pub fn plugins() -> String {
     let mut text = String::new();
-    for (kind, title) in [("input", "Inputs"), ("filter", "Filters and processors"), ("output", "Outputs")] {
+    for (kind, title) in [
+        ("input", "Inputs"),
+        ("filter", "Filters (each is a processor too)"),
+        ("processor", "Processors"),
+        ("output", "Outputs"),
+    ] {
         let _ = writeln!(text, "{title}");
         for plugin in all().iter().filter(|plugin| plugin.kind == kind) {
             let _ = writeln!(text, "  {:<24}  {}", plugin.name, plugin.about);
@@ -66,10 +74,10 @@ pub fn plugins() -> String {
 }
 
 fn find(section: &Section) -> Result<Plugin, String> {
-    let kind = if section.kind == "processor" { "filter" } else { section.kind.as_str() };
     let name = section.name().map(|name| name.value.clone()).unwrap_or_default();
     let mut of_kind = all();
-    of_kind.retain(|plugin| plugin.kind == kind);
+    let kind = section.kind.as_str();
+    of_kind.retain(|plugin| plugin.kind == kind || (kind == "processor" && plugin.kind == "filter"));
     let names: Vec<&str> = of_kind.iter().map(|plugin| plugin.name).collect();
     let near = did_you_mean(&name, names.iter().copied());
     let hint = near.unwrap_or_else(|| format!("available: {}", names.join(", ")));
@@ -152,6 +160,66 @@ fn wrap(out: &mut String, indent: &str, words: &str) {
     out.push('\n');
 }
 
+/// The reference page of a kind, as Markdown.
+///
+/// # Errors
+/// There is no such kind.
+pub fn reference(kind: &str) -> Result<String, String> {
+    let mut text = String::new();
+    let mut all = all();
+    let (title, of) = match kind {
+        "service" => {
+            text.push_str("# Service\n\nPrinted from the options by `cargo x docs`.\n\n");
+            table(&mut text, &service());
+            return Ok(text);
+        }
+        "inputs" => ("Inputs", "input"),
+        "filters" => ("Filters", "filter"),
+        "processors" => ("Processors", "processor"),
+        "outputs" => ("Outputs", "output"),
+        _ => return Err(format!("--reference {kind}: service, inputs, filters, processors or outputs")),
+    };
+    all.retain(|plugin| plugin.kind == of);
+    let _ = writeln!(text, "# {title}\n\nPrinted from the options by `cargo x docs`.\n");
+    if let Some(first) = all.first() {
+        let _ = writeln!(text, "## Of all of them\n");
+        table(&mut text, &first.common);
+    }
+    for plugin in &all {
+        let _ = writeln!(text, "\n## {}\n\n{}\n", plugin.name, plugin.about);
+        table(&mut text, &plugin.own);
+    }
+    Ok(text)
+}
+
+fn table(text: &mut String, specs: &[Spec]) {
+    if specs.is_empty() {
+        text.push_str("No options of its own.\n");
+        return;
+    }
+    text.push_str("| option | type | default | |\n|---|---|---|---|\n");
+    for spec in specs {
+        let names = [&[spec.name], spec.aliases].concat();
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        let default = match spec.default {
+            Some(default) => format!("`{default}`"),
+            None if spec.required => "required".to_owned(),
+            None => String::new(),
+        };
+        let kind = spec.kind.to_string();
+        let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+        let repeats = if spec.repeatable { " May be repeated." } else { "" };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {}{repeats} |",
+            names.join(", "),
+            cell(&kind),
+            cell(&default),
+            cell(spec.doc)
+        );
+    }
+}
+
 /// All plugins as Fluent Bit's JSON schema has them.
 pub fn schema() -> String {
     let all = all();
@@ -161,7 +229,7 @@ pub fn schema() -> String {
     // Every filter is a processor too.
     let processors: Vec<Value> = all
         .iter()
-        .filter(|plugin| plugin.kind == "filter")
+        .filter(|plugin| ["filter", "processor"].contains(&plugin.kind))
         .map(|plugin| plugin_json(plugin, "processor"))
         .collect();
     let schema = json!({

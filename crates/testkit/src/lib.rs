@@ -66,6 +66,7 @@ pub fn have(program: &str) -> bool {
 pub struct Weir {
     child: Child,
     folder: tempfile::TempDir,
+    config: PathBuf,
     /// The port of the input, if the configuration has one.
     pub port: u16,
     /// The port of the monitoring API.
@@ -100,7 +101,7 @@ impl Weir {
             .stderr(File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let mut weir = Weir { child, folder, port, admin };
+        let mut weir = Weir { child, folder, config, port, admin };
         eventually("the monitoring API", || {
             if let Some(status) = weir.child.try_wait().unwrap() {
                 panic!("weir ended with {status}:\n{}", weir.log());
@@ -169,6 +170,12 @@ impl Weir {
             account["held"] != 0 && account["owner"] != "http_server" && account["purpose"] != "heap"
         });
         held.map(ToString::to_string).collect()
+    }
+
+    /// Changes the configuration file.
+    pub fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let text = read(&self.config);
+        std::fs::write(&self.config, change(text)).unwrap();
     }
 
     /// Sends a signal.

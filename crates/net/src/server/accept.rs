@@ -108,6 +108,11 @@ pub(super) async fn serve<H: Host>(
         }
     }
     lane.lanes.leave(&lane.member);
+    // What other lanes have sent here is accepted already.
+    arrivals.close();
+    while let Ok(arrival) = arrivals.try_recv() {
+        lane.arrive(arrival);
+    }
     watches.stop();
     // What has begun keeps its deadlines.
     tokio::task::spawn_local(async move {

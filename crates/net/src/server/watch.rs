@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How often deadlines are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
+/// How long idle connections stay after the stop, in ticks.
+const LAST_CALL: u32 = 2;
+
 /// A point in time, in ticks since the table was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tick(u32);
@@ -43,6 +46,8 @@ pub(super) struct Expired;
 pub(super) struct Watches {
     now: Cell<u32>,
     stopping: Cell<bool>,
+    /// When idle connections end after the stop.
+    closing: Cell<u32>,
     entries: RefCell<slab::Slab<Entry>>,
 }
 
@@ -69,13 +74,19 @@ impl Watches {
     pub(super) fn sweep(&self) {
         let now = Tick(self.now.get() + 1);
         self.now.set(now.0);
-        self.wake(|entry| entry.deadline <= now);
+        let closed = self.closed();
+        self.wake(|entry| entry.deadline <= now || (entry.idle && closed));
     }
 
-    /// Ends the waits of idle connections, now and from now on.
+    /// Ends the waits of idle connections after [`LAST_CALL`]: a request that is on its way when the server stops
+    /// is answered still, and its client told to connect anew.
     pub(super) fn stop(&self) {
         self.stopping.set(true);
-        self.wake(|entry| entry.idle);
+        self.closing.set(self.now.get() + LAST_CALL);
+    }
+
+    fn closed(&self) -> bool {
+        self.stopping.get() && self.now.get() >= self.closing.get()
     }
 
     fn wake(&self, which: impl Fn(&Entry) -> bool) {
@@ -121,7 +132,7 @@ impl Watch {
     pub(super) fn poll_expired(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut entries = self.table.entries.borrow_mut();
         let entry = &mut entries[self.key];
-        if entry.deadline.0 <= self.table.now.get() || (entry.idle && self.table.stopping.get()) {
+        if entry.deadline.0 <= self.table.now.get() || (entry.idle && self.table.closed()) {
             return Poll::Ready(());
         }
         if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
@@ -183,6 +194,8 @@ mod tests {
         idle.arm(Tick::NEVER, true);
         busy.arm(Tick::NEVER, false);
         watches.stop();
+        assert_eq!(idle.within(async { 1 }).await, Ok(1), "a last request");
+        (0..LAST_CALL).for_each(|_| watches.sweep());
         assert_eq!(idle.within(std::future::pending::<()>()).await, Err(Expired));
         assert_eq!(busy.within(async { 1 }).await, Ok(1));
         drop((idle, busy));
