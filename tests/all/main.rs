@@ -15,4 +15,5 @@ mod memory;
 mod monitoring;
 mod overload;
 mod soak;
+mod sockets;
 mod structure;

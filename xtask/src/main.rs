@@ -6,6 +6,7 @@ mod quickstart;
 mod ratchet;
 mod run;
 mod soak;
+mod tail;
 mod tools;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ Usage: cargo x COMMAND
   soak         the memory limit against hostile clients and dead destinations (cargo x soak --help)
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
+  tail         files that are rotated while weir is stopped and killed (cargo x tail --help)
   zoo          the leak lab on servers with known defects (cargo x zoo --times 2 --budget 60s; --synthetic)
   check        formatting and lints
   gate         check, then test
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["soak", rest @ ..] => soak::soak(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),
+        ["tail", rest @ ..] => tail::tail(rest),
         ["zoo", "--synthetic", rest @ ..] => bench::leaklab(&[&["synthetic"], rest].concat(), &[]),
         ["zoo", rest @ ..] => bench::leaklab(&[&["zoo"], rest].concat(), &["zoo"]),
         ["check"] => check(),

@@ -58,6 +58,11 @@ pub fn must_act(key: &str, value: &str) -> bool {
         "compress",
         "body_key",
         "headers_key",
+        "multiline",
+        "multiline.parser",
+        "docker_mode",
+        "unicode.encoding",
+        "generic.encoding",
     ];
     let off = ["off", "false", "no", "memory", "none"].iter().any(|off| value.eq_ignore_ascii_case(off));
     MUST.contains(&key) && !off

@@ -164,7 +164,8 @@ impl Pass {
         // What filters may not see: bytes that are no records. Inputs write records, so this is a bug, and
         // passing on what cannot be read would cost the destination.
         let extent = Extent::of(source).map_err(corrupt)?;
-        let _lease = room(&self.decode, extent.bytes_needed(), deadline).await?;
+        let decode = self.decode.on_behalf_of(source.buf.account());
+        let _lease = room(&decode, extent.bytes_needed(), deadline).await?;
         let pieces: Result<Vec<Cow<'_, [u8]>>, Corrupt> = extent.records.iter().map(Piece::bytes).collect();
         let pieces = pieces.map_err(corrupt)?;
         let records: Result<Vec<Record<'_>>, Corrupt> = pieces.iter().map(|p| Record::of_whole(p)).collect();

@@ -435,6 +435,7 @@ impl Pipeline {
             deadline: None,
             inputs: stop.apart(),
             alive: Vec::new(),
+            running: Vec::new(),
         };
         core.switch(self)?;
         Ok(core.run(stop, switches).await)
@@ -728,6 +729,8 @@ struct Core {
     inputs: Stopper,
     /// By the name of the input: ends with it.
     alive: Vec<(String, watch::Receiver<()>)>,
+    /// Those that hear of the end. One that was replaced had its say before it ended.
+    running: Vec<Arc<dyn Input>>,
 }
 
 impl Core {
@@ -762,6 +765,7 @@ impl Core {
         }
         // What the lanes sealed and nobody routed any more is undelivered too.
         let unrouted = std::iter::from_fn(|| self.sealed.as_mut()?.try_recv().ok()).count();
+        self.running.iter().for_each(|input| input.stopped());
         self.dispatch.pending() + unrouted
     }
 
@@ -787,6 +791,7 @@ impl Core {
             input.predecessor = before.map(|(_, receiver)| receiver.clone());
             alive.push((name.clone(), input.instance.alive.subscribe()));
         }
+        let running = inputs.iter().map(|input| Arc::clone(&input.instance.input)).collect();
         let (ids, pressure) = (self.ids.clone(), self.pressure.subscribe());
         let lanes = Lanes { filters, sealer, ids, flush, pressure, grace, stop: next.stop() };
         if let Err(error) = lanes.open(inputs) {
@@ -796,6 +801,7 @@ impl Core {
         self.dispatch.replace(Routes::new(patterns).without(unroutable), targets, metrics);
         self.inputs.say();
         (self.inputs, self.alive, self.grace) = (next, alive, grace);
+        self.running = running;
         Ok(())
     }
 

@@ -182,6 +182,10 @@ pub trait Input: Send + Sync + 'static {
     /// # Errors
     /// One line that says why the input cannot go on. The engine logs it and starts the input again.
     fn run(self: Arc<Self>, out: Emitter, stop: Stop) -> Local<'static, Result<(), String>>;
+
+    /// Nothing runs any more, and what could be settled is settled: the last moment to write down how far the
+    /// input has got. Called on the core thread, also when the input was cut off.
+    fn stopped(&self) {}
 }
 
 /// A transformation of records: a filter, or a processor of an input or output. Runs in the lane of the input, or

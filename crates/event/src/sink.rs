@@ -24,6 +24,18 @@ pub trait Sink {
     fn reserve(&mut self, bytes: usize) -> Result<(), Full>;
     /// Bytes that can be written without [`Full`].
     fn room(&self) -> usize;
+
+    /// Starts up to `count` arrays, each the first element of the one before it, and returns how many; the rest
+    /// is started one by one.
+    fn begin_arrays(&mut self, _count: usize) -> Result<usize, Full> {
+        Ok(0)
+    }
+
+    /// Ends the innermost array, of which what was written last is the only element, and so on, for up to `count`
+    /// arrays; returns how many. The rest is ended one by one.
+    fn end_arrays(&mut self, _count: usize) -> usize {
+        0
+    }
 }
 
 impl Sink for Writer {
@@ -88,5 +100,15 @@ impl Sink for Writer {
     #[inline]
     fn room(&self) -> usize {
         Writer::room(self)
+    }
+
+    #[inline]
+    fn begin_arrays(&mut self, count: usize) -> Result<usize, Full> {
+        Writer::begin_arrays(self, count).map(|()| count)
+    }
+
+    #[inline]
+    fn end_arrays(&mut self, count: usize) -> usize {
+        Writer::end_arrays(self, count)
     }
 }

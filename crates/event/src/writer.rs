@@ -12,6 +12,10 @@ use crate::chunk::Events;
 /// Strings up to this length can be written in one call of [`Writer::str`].
 pub const WHOLE_STR: usize = 2048;
 
+/// The count that [`Writer::begin_arrays`] writes: arrays of one element, which deep ones are made of, need not be
+/// looked up again.
+const LIKELY: u8 = 1;
+
 /// Writes records one after the other. See the module.
 pub struct Writer {
     buf: Buf,
@@ -35,6 +39,8 @@ struct Open {
     count: u32,
     /// The header has four bytes for the size instead of two.
     wide: bool,
+    /// It has [`LIKELY`] as its count.
+    likely: bool,
     kind: Kind,
 }
 
@@ -240,7 +246,7 @@ impl Writer {
         self.ensure(5)?;
         let header = self.buf.mark();
         self.put(&[0xdb, 0, 0, 0, 0])?;
-        self.open.push(Open { header, count: 0, wide: true, kind: Kind::Str });
+        self.open.push(Open { header, count: 0, wide: true, likely: false, kind: Kind::Str });
         Ok(())
     }
 
@@ -267,8 +273,33 @@ impl Writer {
         self.ensure(3)?;
         let header = self.buf.mark();
         self.put(&[code, 0, 0])?;
-        self.open.push(Open { header, count: 0, wide: false, kind });
+        self.open.push(Open { header, count: 0, wide: false, likely: false, kind });
         Ok(())
+    }
+
+    /// Starts arrays, at most [`WHOLE_STR`] thirds of them, each the first element of the one before it.
+    #[inline(never)]
+    pub fn begin_arrays(&mut self, count: usize) -> Result<(), Full> {
+        self.ensure(3 * count)?;
+        let first = self.buf.mark();
+        for header in self.buf.spare()[..3 * count].as_chunks_mut::<3>().0 {
+            *header = [0xdc, 0, LIKELY];
+        }
+        self.buf.advance(3 * count);
+        let open =
+            |at| Open { header: first.plus(3 * at), count: 0, wide: false, likely: true, kind: Kind::Array };
+        self.open.extend((0..count as u32).map(open));
+        Ok(())
+    }
+
+    /// Ends the innermost array, of which what was written last is the only element, and so on, for up to `count`
+    /// arrays that are open and were begun by [`Writer::begin_arrays`]. Returns how many.
+    #[inline(never)]
+    pub fn end_arrays(&mut self, count: usize) -> usize {
+        let ends = |open: &&Open| open.count == 0 && open.likely;
+        let ended = self.open.iter().rev().take(count).take_while(ends).count();
+        self.open.truncate(self.open.len() - ended);
+        ended
     }
 
     /// Counts an entry of the innermost open map, or an element of the array, before or after it is written.

@@ -52,6 +52,7 @@ pub const ALL: &[(&str, Make)] = &[
     ("write-events", write_events),
     ("json-decode-records", || decode(payload::records(RECORDS, 1))),
     ("json-decode-alert", || decode(payload::alert(4_900, 1))),
+    ("json-decode-deep", || decode(deep(RECORDS))),
     ("read-events", read_events),
     ("filter-1", || filter(&[GREP])),
     ("filter-3", || filter(&[GREP, ADD, RENAME])),
@@ -114,6 +115,12 @@ fn record(writer: &mut Writer, time: EventTime, text: &[u8]) -> Result<(), budge
     writer.end();
     writer.end_record();
     Ok(())
+}
+
+/// Records that are nothing but arrays in arrays, as deep as may be: the legal text that costs most for its size.
+fn deep(records: usize) -> String {
+    let record = format!("{{\"a\":{}1{}}}", "[".repeat(125), "]".repeat(125));
+    format!("[{}]", vec![record; records].join(","))
 }
 
 fn decode(body: String) -> Work {

@@ -181,7 +181,7 @@ impl Exec {
 
     async fn line(&self, line: &[u8], records: &mut Records) {
         if !self.parser.add(records, EventTime::now(), line, "exec", &[]).await {
-            tracing::error!("[input:exec] the parser does not take a line: it is dropped");
+            tracing::debug!("[input:exec] the parser does not take a line: it is kept whole");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod dummy;
 mod endpoint;
 mod exec;
+mod fluentbit_logs;
 mod forward;
 mod http;
 mod json_stream;
@@ -12,6 +13,7 @@ mod random;
 mod records;
 mod stdin;
 mod syslog;
+mod tail;
 mod tcp;
 mod timer;
 mod udp;
@@ -20,11 +22,13 @@ mod udp;
 pub static INPUTS: &[&engine::InputDef] = &[
     &dummy::INPUT,
     &exec::INPUT,
+    &fluentbit_logs::INPUT,
     &forward::INPUT,
     &http::INPUT,
     &random::INPUT,
     &stdin::INPUT,
     &syslog::INPUT,
+    &tail::INPUT,
     &tcp::INPUT,
     &udp::INPUT,
 ];

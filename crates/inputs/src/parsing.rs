@@ -10,7 +10,7 @@ use options::Reader;
 use crate::records::{Records, Value};
 
 /// What makes a record of a line.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct LineParser {
     parser: Option<Arc<Parser>>,
 }
@@ -18,10 +18,8 @@ pub(crate) struct LineParser {
 impl LineParser {
     /// The parser of this name, or none. Reports a name that nothing has.
     pub(crate) fn open(name: Option<&str>, reader: &mut Reader<'_>, setup: &Setup) -> Option<LineParser> {
-        match name {
-            Some(name) => Some(LineParser { parser: Some(setup.parser("parser", name, reader)?) }),
-            None => Some(LineParser::default()),
-        }
+        let Some(name) = name else { return Some(LineParser { parser: None }) };
+        setup.parser("parser", name, reader).map(|parser| LineParser { parser: Some(parser) })
     }
 
     /// Whether there is a parser.
@@ -29,8 +27,8 @@ impl LineParser {
         self.parser.is_some()
     }
 
-    /// Adds the record of a line: what the parser makes of it, or the line as the value of `key`; and `more`.
-    /// False when the parser does not take the line: then nothing was added.
+    /// Adds the record of a line: what the parser makes of it and then `more`; or, when there is none or it does
+    /// not take the line, the line as the value of `key` and then `more`. False when it does not take it.
     pub(crate) async fn add(
         &self,
         records: &mut Records,
@@ -39,16 +37,29 @@ impl LineParser {
         key: &str,
         more: &[(&str, Value<'_>)],
     ) -> bool {
+        if self.add_parsed(records, time, line, more).await {
+            return true;
+        }
+        self.add_whole(records, time, line, key, more).await;
+        self.parser.is_none()
+    }
+
+    /// Adds what the parser makes of a line, and then `more`. False, and nothing, when there is none or it does not
+    /// take the line.
+    pub(crate) async fn add_parsed(
+        &self,
+        records: &mut Records,
+        time: EventTime,
+        line: &[u8],
+        more: &[(&str, Value<'_>)],
+    ) -> bool {
         match &self.parser {
             Some(parser) => records.add_parsed(parser, time, line, more).await,
-            None => {
-                self.add_whole(records, time, line, key, more).await;
-                true
-            }
+            None => false,
         }
     }
 
-    /// Adds the line as the value of `key`, and `more`.
+    /// Adds the line as the value of `key`, and then `more`.
     pub(crate) async fn add_whole(
         &self,
         records: &mut Records,

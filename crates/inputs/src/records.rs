@@ -35,6 +35,11 @@ impl Records {
         Records { out: out.clone(), writer: Writer::new(out.account()), fields: Fields::new(out.account()) }
     }
 
+    /// Where they go.
+    pub(crate) fn out(&self) -> &Emitter {
+        &self.out
+    }
+
     /// Bytes written.
     pub(crate) fn len(&self) -> usize {
         self.writer.len()

@@ -7,7 +7,7 @@
 //!
 //! Without a parser each JSON object is a record; an array `[time, {...}]` or `[[time, {metadata}], {...}]` is a
 //! record with that time, as Fluent Bit's outputs write them. What is no JSON is skipped up to the next line
-//! end. With a parser each line is a record; lines that it does not take are dropped. At the end of the input
+//! end. With a parser each line is a record; one that it does not take is kept as `{"log": line}`. At the end of the input
 //! the agent delivers what it has and exits.
 
 use std::io;
@@ -137,7 +137,7 @@ impl Stdin {
 
     async fn line(&self, line: &[u8], records: &mut Records, out: &Emitter) {
         if !self.parser.add(records, EventTime::now(), line, "log", &[]).await {
-            tracing::debug!("[input:stdin] the parser does not take a line: it is dropped");
+            tracing::debug!("[input:stdin] the parser does not take a line: it is kept whole");
         }
         if records.len() > 64 << 10 {
             send(records.take(), out).await;

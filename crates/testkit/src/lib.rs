@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests use this crate")]
 
+pub mod rotation;
+
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

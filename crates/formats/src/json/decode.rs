@@ -392,13 +392,28 @@ impl<S: Sink> Transcoder<S> {
     }
 
     /// Arrays that stand directly in one another. This only saves time.
+    #[inline(never)]
     fn open_arrays(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
-        loop {
-            self.open(input, false)?;
-            if !matches!(input, [b'[', next, ..] if *next != b']') {
-                return Ok(());
-            }
-        }
+        let most = usize::from(MAX_DEPTH - self.depth);
+        let run = input.iter().take(most).take_while(|byte| **byte == b'[').count();
+        // The last one may be empty, or one too many.
+        let outer = self.writer.begin_arrays(run.saturating_sub(1))?;
+        self.depth += outer as u8;
+        self.objects <<= outer;
+        advance(input, outer);
+        self.state = State::FirstElement;
+        if outer > 0 && input.get(1) == Some(&b']') { Ok(()) } else { self.open(input, false) }
+    }
+
+    /// Arrays that end directly behind one another, but for the last levels. This only saves time.
+    #[inline(never)]
+    fn close_arrays(&mut self, input: &mut &[u8]) {
+        let arrays = self.objects.trailing_zeros().min(u32::from(self.depth.saturating_sub(2)));
+        let run = input.iter().take(arrays as usize).take_while(|byte| **byte == b']').count();
+        let closed = self.writer.end_arrays(run);
+        self.depth -= closed as u8;
+        self.objects >>= closed;
+        advance(input, closed);
     }
 
     /// Ends an object or array, and those around it that end right behind it.
@@ -419,12 +434,22 @@ impl<S: Sink> Transcoder<S> {
                 return self.go(input, State::AfterRecord);
             }
             self.go(input, State::AfterValue)?;
-            let end = if self.in_object() { b'}' } else { b']' };
-            if input.first() != Some(&end) {
+            if input.first() != Some(&self.closing()) {
                 return Ok(());
+            }
+            if self.closing() == b']' {
+                self.close_arrays(input);
+                if input.first() != Some(&self.closing()) {
+                    return Ok(());
+                }
             }
             self.writer.entry()?;
         }
+    }
+
+    /// What ends the innermost level.
+    fn closing(&self) -> u8 {
+        if self.in_object() { b'}' } else { b']' }
     }
 
     fn in_object(&self) -> bool {
