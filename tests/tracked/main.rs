@@ -126,12 +126,11 @@ fn with_pipeline(filters: &[Section], work: impl FnOnce(SocketAddr, &Budget)) {
     assert!(held.is_empty(), "the ledger is empty at the end: {held:?}");
 }
 
-/// What is on the heap and no lease pays for, once nothing but connections is held.
+/// What is on the heap and no lease pays for, once nothing is held.
 fn unpaid(budget: &Budget) -> isize {
     let started = Instant::now();
     loop {
-        let busy =
-            budget.accounts().iter().any(|account| account.held > 0 && account.purpose != "connections");
+        let busy = budget.accounts().iter().any(|account| account.held > 0);
         if !busy || started.elapsed() > Duration::from_secs(20) {
             break;
         }

@@ -511,9 +511,11 @@ impl AccountInner {
     }
 
     /// Whether `bytes` could be granted when nobody else held anything.
-    pub(crate) fn could_ever_hold(&self, bytes: usize) -> bool {
+    pub(crate) fn could_ever_hold(&self, bytes: usize, ticket: u64) -> bool {
         let state = self.budget.lock();
-        let reserved_by_others = state.guaranteed + state.reserve - self.share.guaranteed;
+        // Who has a ticket may draw on the reserve.
+        let reserve = if ticket == 0 { state.reserve } else { 0 };
+        let reserved_by_others = state.guaranteed + reserve - self.share.guaranteed;
         bytes <= self.share.max && bytes <= state.limit.saturating_sub(reserved_by_others)
     }
 

@@ -129,7 +129,7 @@ impl Future for Acquire {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.id.is_none() && !this.account.inner.could_ever_hold(this.bytes) {
+        if this.id.is_none() && !this.account.inner.could_ever_hold(this.bytes, this.account.ticket) {
             return Poll::Ready(Err(Full));
         }
         let budget = Arc::clone(&this.account.inner.budget);

@@ -218,7 +218,8 @@ impl Pass {
         // passing on what cannot be read would cost the destination.
         // Each record may be sent under a tag of its own.
         let extent = Extent::of(source, self.tags.unwrap_or(WINDOW_RECORDS)).map_err(corrupt)?;
-        let _lease = room(&self.decode, extent.bytes_needed(self.copies), deadline).await?;
+        let decode = self.decode.on_behalf_of(source.buf.account());
+        let _lease = room(&decode, extent.bytes_needed(self.copies), deadline).await?;
         let pieces: Result<Vec<Cow<'_, [u8]>>, Corrupt> = extent.records.iter().map(Piece::bytes).collect();
         let pieces = pieces.map_err(corrupt)?;
         let records: Result<Vec<Record<'_>>, Corrupt> = pieces.iter().map(|p| Record::of_whole(p)).collect();
