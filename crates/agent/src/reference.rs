@@ -56,7 +56,6 @@ pub fn must_act(key: &str, value: &str) -> bool {
         "body_key",
         "headers_key",
         "multiline",
-        "multiline.parser",
         "docker_mode",
         "unicode.encoding",
         "generic.encoding",

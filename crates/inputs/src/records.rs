@@ -7,6 +7,7 @@ use engine::Emitter;
 use engine::emit::{PATIENCE, Refused};
 use event::msgpack::put_str;
 use event::{Corrupt, Cursor, Entry, EventTime, Events, Progress, Record, SPARE_ENTRIES, Tag, Writer};
+use formats::multiline::Joined;
 use formats::parser::{Fields, Parser, Unparsed};
 use tokio::time::Instant;
 
@@ -126,6 +127,24 @@ impl Records {
             self.room().await;
         }
         true
+    }
+
+    /// Adds a record that lines were joined to, and `more`.
+    pub(crate) async fn add_joined(&mut self, mut joined: Joined, more: &[(&str, Value<'_>)]) {
+        for (key, value) in more {
+            let (head, size) = value.head();
+            let mut name = Vec::with_capacity(key.len() + 5);
+            put_str(&mut name, key);
+            let value = [&head[..size], value.bytes()].concat();
+            while joined.fields.entry(&name, &value).is_err() {
+                let Ok(lease) = self.out.account().lease(joined.fields.wanted()).await else { break };
+                joined.fields.prepay(lease);
+            }
+        }
+        let mut progress = Progress::default();
+        while joined.write(&mut self.writer, &mut progress).is_err() {
+            self.room().await;
+        }
     }
 
     fn fields_of(

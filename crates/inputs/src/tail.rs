@@ -40,6 +40,7 @@ use std::time::{Duration, Instant};
 use budget::{Account, Share};
 use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
 use event::Tag;
+use formats::multiline::Joins;
 use formats::ruby::RubyRegex;
 use options::{CommaList, Invalid, Kind, Options, Period, Reader, Size, Value};
 
@@ -144,6 +145,9 @@ struct TailOptions {
     inotify_watcher: bool,
     /// The parser that takes a line apart.
     parser: Option<String>,
+    /// Multiline parsers that join lines, the first that takes a line; see `[MULTILINE_PARSER]`.
+    #[option(name = "multiline.parser")]
+    multiline_parsers: Vec<CommaList>,
     /// A regular expression for paths, whose named groups fill `<name>` in the tag.
     tag_regex: Option<RubyRegex>,
     /// The file of the database that remembers how far files were read.
@@ -203,6 +207,11 @@ impl TailOptions {
 fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     let options = TailOptions::read(reader)?;
     let parser = LineParser::open(options.parser.as_deref(), reader, setup)?;
+    let names: Vec<String> = options.multiline_parsers.iter().flat_map(|list| list.0.clone()).collect();
+    let joins = match names.is_empty() {
+        true => None,
+        false => Some(setup.multiline("multiline.parser", &names, None, reader)?),
+    };
     let files = setup.account("files", Share::at_most(setup.budget.stat().limit / FILES_PART), reader)?;
     let read = Buffer::share(&options.buffer_chunk_size, &options.buffer_max_size);
     let read = setup.account("read", read, reader)?;
@@ -211,6 +220,7 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
         rules: options.rules(),
         options,
         parser,
+        joins,
         files,
         read,
         offsets: Mutex::new(Offsets::new(None)),
@@ -222,6 +232,8 @@ struct Tail {
     options: TailOptions,
     rules: Rules,
     parser: LineParser,
+    /// Joins lines, if that is wanted.
+    joins: Option<Joins>,
     /// For what is known of files.
     files: Account,
     /// For what files are read into.
@@ -361,7 +373,12 @@ impl<'a> Files<'a> {
 
     /// Reads files that have something, each for its turn. Whether some of them have more.
     async fn read_all(&mut self, stop: &Stop) -> bool {
-        let ready: Vec<Key> = self.open.values().filter(|file| file.dirty).map(|file| file.key).collect();
+        let ready: Vec<Key> = self
+            .open
+            .values()
+            .filter(|file| file.dirty || file.flush_is_due())
+            .map(|file| file.key)
+            .collect();
         let mut more = false;
         for key in ready {
             let Some(file) = self.open.get_mut(&key) else { continue };
@@ -411,7 +428,8 @@ impl<'a> Files<'a> {
         if pending {
             until = until.min(due.settle);
         }
-        until = retry.map_or(until, |retry| until.min(retry));
+        let flush = self.open.values().filter_map(|file| file.flush_at).min();
+        until = retry.into_iter().chain(flush).fold(until, Instant::min);
         let happened = tokio::select! {
             happened = next_event(&mut self.watch) => happened,
             () = tokio::time::sleep_until(until.into()) => Happened::default(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use budget::{Account, Lease, Share};
 use engine::Emitter;
 use event::{EventTime, Tag};
+use formats::multiline::{Joined, Multiline};
 use options::Size;
 
 use super::Tail;
@@ -126,6 +127,12 @@ pub(super) struct TailFile {
     /// Lines that were too long were said.
     said: bool,
     gzip: Option<Gzip>,
+    /// Joins lines, if that is wanted.
+    join: Option<Box<Multiline>>,
+    /// Where the first line stands that waits for others.
+    held_from: Option<u64>,
+    /// When what waits goes out as far as it came.
+    pub(super) flush_at: Option<Instant>,
     _lease: Lease,
 }
 
@@ -161,6 +168,9 @@ impl TailFile {
             stopped: false,
             said: false,
             gzip,
+            join: tail.joins.as_ref().map(|joins| Box::new(Multiline::new(joins, out.account()))),
+            held_from: None,
+            flush_at: None,
             _lease: lease,
         })
     }
@@ -191,7 +201,8 @@ impl TailFile {
 
     /// Nothing will be added any more. False when a line without an end is left to be taken.
     pub(super) fn finish(&mut self) -> bool {
-        let left = self.file.metadata().is_ok_and(|state| state.len() > self.offset);
+        let left =
+            self.held_from.is_some() || self.file.metadata().is_ok_and(|state| state.len() > self.offset);
         if left && !self.final_end && !self.stopped {
             (self.final_end, self.dirty) = (true, true);
             return false;
@@ -202,7 +213,7 @@ impl TailFile {
     /// Reads for one turn.
     pub(super) async fn read(&mut self, tail: &Tail, out: &Emitter, buffer: &mut Buffer) -> Turn {
         self.not_before = None;
-        self.look_for_truncation(tail);
+        self.look_for_truncation(tail, out).await;
         if let Some(mut gzip) = self.gzip.take() {
             let turn = self.read_compressed(&mut gzip, tail, buffer).await;
             self.gzip = Some(gzip);
@@ -248,6 +259,12 @@ impl TailFile {
             }
         }
         buffer.rest();
+        if self.flush_is_due() || self.final_end {
+            self.flush(&mut records, tail).await;
+            if !self.hand_over(self.offset, &mut records, tail).await {
+                return Turn::End;
+            }
+        }
         if tail.options.file_cache_advise {
             // SAFETY: the descriptor is open; this only advises.
             unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
@@ -280,7 +297,11 @@ impl TailFile {
         loop {
             match lines.step() {
                 Step::Line { text, at } => {
-                    self.line(text, from + at as u64, now, tail, records).await;
+                    let at = from + at as u64;
+                    match self.join {
+                        Some(_) => self.join(text, at, now, tail, records).await,
+                        None => self.line(text, at, now, tail, records).await,
+                    }
                 }
                 Step::Skipped => self.say_long(tail, "skipped"),
                 Step::TooLong => {
@@ -294,10 +315,78 @@ impl TailFile {
         self.skipping = lines.skipping;
         let rest = &text[lines.at..];
         if self.final_end && !rest.is_empty() && !self.stopped {
-            self.line(rest, from + lines.at as u64, now, tail, records).await;
+            let at = from + lines.at as u64;
+            match self.join {
+                Some(_) => self.join(rest, at, now, tail, records).await,
+                None => self.line(rest, at, now, tail, records).await,
+            }
             return text.len();
         }
         lines.at
+    }
+
+    pub(super) fn flush_is_due(&self) -> bool {
+        self.flush_at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Joins a line with those around it. What waits then stays in the file as far as the offset is concerned.
+    async fn join(&mut self, text: &[u8], at: u64, now: EventTime, tail: &Tail, records: &mut Records) {
+        let Some(mut join) = self.join.take() else { return };
+        let mut joined = Vec::new();
+        let mut waited = false;
+        while join.line(now, text, &mut joined).is_err() {
+            self.write(&mut joined, tail, records).await;
+            if waited {
+                // It does not fit memory with what waits: that goes first, and the line alone.
+                join.flush(&mut joined);
+                self.write(&mut joined, tail, records).await;
+            }
+            let room = records.out().account().lease(Multiline::needs(text.len())).await;
+            if room.is_err() || waited {
+                self.line(text, at, now, tail, records).await;
+                break;
+            }
+            waited = true;
+        }
+        let complete = !joined.is_empty();
+        self.write(&mut joined, tail, records).await;
+        if !join.is_waiting() {
+            (self.held_from, self.flush_at) = (None, None);
+        } else {
+            if complete || self.held_from.is_none() {
+                self.held_from = Some(at);
+            }
+            self.flush_at = tail.joins.as_ref().map(|joins| Instant::now() + joins.flush_timeout());
+        }
+        self.join = Some(join);
+    }
+
+    /// What waits goes out as far as it came.
+    async fn flush(&mut self, records: &mut Records, tail: &Tail) {
+        let mut joined = Vec::new();
+        if let Some(join) = &mut self.join {
+            join.flush(&mut joined);
+        }
+        self.write(&mut joined, tail, records).await;
+        (self.held_from, self.flush_at) = (None, None);
+    }
+
+    async fn write(&self, joined: &mut Vec<Joined>, tail: &Tail, records: &mut Records) {
+        let options = &tail.options;
+        let path = options.path_key.as_deref().map(|key| (key, Value::Str(self.found_as.as_bytes())));
+        let offset = options.offset_key.as_deref();
+        let offset = offset.zip(self.held_from).map(|(key, at)| (key, Value::U64(at)));
+        let more: Vec<(&str, Value<'_>)> = path.into_iter().chain(offset).collect();
+        for joined in joined.drain(..) {
+            if joined.truncated {
+                tracing::warn!(
+                    "[input:{}] a record of {} is cut: it is as long as it may be",
+                    tail.name,
+                    self.name
+                );
+            }
+            records.add_joined(joined, &more).await;
+        }
     }
 
     /// Adds the record of a line. Keys of the plugin stand before a whole line and behind what a parser made, as
@@ -331,6 +420,8 @@ impl TailFile {
 
     /// Hands the records over that end at `end`. False when there was no room: they are read again later.
     pub(super) async fn hand_over(&mut self, end: u64, records: &mut Records, tail: &Tail) -> bool {
+        // Lines that wait for others are read again after a restart.
+        let end = self.held_from.map_or(end, |held| held.min(end));
         let events = records.take();
         if events.records == 0 {
             tail.offsets().passed(self.key, end);
@@ -350,7 +441,7 @@ impl TailFile {
     }
 
     /// A file that is shorter than what was read of it, or holds something else there, is read from its start.
-    fn look_for_truncation(&mut self, tail: &Tail) {
+    async fn look_for_truncation(&mut self, tail: &Tail, out: &Emitter) {
         let Ok(state) = self.file.metadata() else { return };
         self.size = state.len();
         let same =
@@ -364,6 +455,9 @@ impl TailFile {
             self.inode.1,
             self.name
         );
+        let mut records = Records::new(out);
+        self.flush(&mut records, tail).await;
+        self.hand_over(self.offset, &mut records, tail).await;
         (self.offset, self.marker) = (0, None);
         (self.skipping, self.stopped, self.final_end) = (false, false, false);
         if let Some(gzip) = &mut self.gzip {
