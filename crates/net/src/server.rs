@@ -3,8 +3,8 @@
 //! HTTP/1.0 and 1.1 (RFC 9112) are read by a loop of our own over `httparse`, because a connection then holds
 //! no buffer while no bytes are in flight: it takes a leased page when its socket becomes readable and gives
 //! it back when the bytes are consumed. HTTP/2 (RFC 9113), with prior knowledge or agreed on in the TLS
-//! handshake, is read by the `h2` crate behind windows that the ledger has paid for. Bodies are handed to the
-//! service as they arrive and are never stored here.
+//! handshake, is read from the same pages. Bodies are handed to the service as they arrive and are never
+//! stored here.
 //!
 //! Protocols that are not HTTP get the same connections as a [`RawServer`]: a leased page while bytes are in
 //! flight, deadlines, TLS, lanes.
@@ -106,24 +106,14 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// The target, as sent: path and query.
     pub target: &'a str,
-    headers: Headers<'a>,
-}
-
-enum Headers<'a> {
-    Lines(&'a [httparse::Header<'a>]),
-    Map(&'a http::HeaderMap),
+    headers: &'a [httparse::Header<'a>],
 }
 
 impl<'a> Head<'a> {
     /// The value of the last header of this name (case does not count), without blanks around it.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        let value = match self.headers {
-            Headers::Lines(lines) => {
-                lines.iter().rfind(|line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
-            }
-            Headers::Map(map) => map.get_all(name).iter().next_back().map(http::HeaderValue::as_bytes),
-        };
-        std::str::from_utf8(value?).ok().map(|value| value.trim_matches([' ', '\t']))
+        let line = self.headers.iter().rfind(|line| line.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(line.value).ok().map(|value| value.trim_matches([' ', '\t']))
     }
 
     /// The path without the query.

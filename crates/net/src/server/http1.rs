@@ -11,8 +11,8 @@ use super::framing::{Framing, Piece};
 use super::stream::Stream;
 use super::watch::{Tick, Watch};
 use super::{
-    Answer, Begin, Body, End, HEAD_BYTES, Head, Headers, Receive, SLOW, SMALL_BODY, Server, Service, Slot,
-    http2, turn_away,
+    Answer, Begin, Body, End, HEAD_BYTES, Head, Receive, SLOW, SMALL_BODY, Server, Service, Slot, http2,
+    turn_away,
 };
 
 /// The most headers of a request.
@@ -24,13 +24,13 @@ const READ_AT_LEAST: usize = 2_048;
 /// A rest of a refused body up to this size is thrown away and the connection kept.
 pub(super) const PASSED_OVER: usize = 65_536;
 /// Answers to pipelined requests go out together up to this size.
-const ANSWERS_BYTES: usize = 2_048;
+pub(super) const ANSWERS_BYTES: usize = 2_048;
 /// How long a request waits for a page before it is answered 503.
 const PAGE_WAIT: Duration = Duration::from_secs(5);
 /// How long a refused body is read.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may leave an answer unread.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// What an HTTP/2 client sends first: RFC 9113 section 3.4.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -39,7 +39,7 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch: Watch, slot: Slot) {
     let input = Buf::new(&server.accounts.receive);
     let (receive, fresh) = (Rc::clone(&server.receive), server.settings.http2);
-    let mut connection = Connection { stream, input, receive, watch, slot, fresh, small: false };
+    let mut connection = Connection { stream, input, receive, watch, _slot: slot, fresh, small: false };
     if matches!(connection.stream, Stream::Tls(_)) {
         // Boxed, as everything below, so that a connection that waits for a request is small.
         match Box::pin(connection.handshake(server.settings.accept)).await {
@@ -82,12 +82,12 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) input: Buf,
     pub(super) watch: Watch,
-    pub(super) slot: Slot,
+    pub(super) _slot: Slot,
     receive: Rc<Receive>,
     /// Nothing has arrived that rules HTTP/2 out.
     fresh: bool,
     /// The last request was small.
-    small: bool,
+    pub(super) small: bool,
 }
 
 /// What a head says about the rest of the request.
@@ -156,7 +156,7 @@ impl Connection {
     }
 
     /// Reads what is there into a page; false when there was nothing.
-    async fn fill_now(&mut self) -> Result<bool, End> {
+    pub(super) async fn fill_now(&mut self) -> Result<bool, End> {
         self.make_room().await?;
         let Connection { stream, input, .. } = self;
         let read = poll_fn(|context| {
@@ -216,7 +216,7 @@ impl Connection {
         }
     }
 
-    fn consume(&mut self, bytes: usize) {
+    pub(super) fn consume(&mut self, bytes: usize) {
         self.input.consume(bytes);
         self.release();
     }
@@ -320,7 +320,7 @@ impl Connection {
     ) -> Result<Answer, End> {
         let settings = &server.settings;
         let deadline = self.watch.after(settings.body);
-        let mut pace = Pace { begun: self.watch.now(), rate: settings.rate };
+        let mut pace = Pace::new(self.watch.now(), settings.rate);
         // The service has its own limits of time; this one is about the client.
         self.watch.arm(Tick::NEVER, false);
         let mut received = 0_usize;
@@ -335,7 +335,7 @@ impl Connection {
                         let before = self.watch.now();
                         let taken = body.data(&front[skip..skip + size]).await;
                         // What this end takes to find room is not the client's.
-                        pace.begun = pace.begun.delayed(before, self.watch.now());
+                        pace.delay(before, self.watch.now());
                         taken
                     };
                     self.consume(skip + size);
@@ -369,6 +369,13 @@ impl Connection {
     async fn refuse(&mut self, answer: &Answer, head_only: bool, answers: &mut Vec<u8>) -> Result<(), End> {
         answer.write(true, head_only, answers);
         self.send(answers).await?;
+        self.linger(LINGER_BYTES).await;
+        Err(End::Close)
+    }
+
+    /// Says that nothing more comes and reads away what the client still sends, up to so many bytes, so that
+    /// it sees what was said last.
+    pub(super) async fn linger(&mut self, bytes: usize) {
         let stream = &mut self.stream;
         poll_fn(|context| {
             stream.shutdown_write(context);
@@ -378,15 +385,14 @@ impl Connection {
         self.consume(self.input.len());
         self.watch.arm(self.watch.after(LINGER), false);
         let mut seen = 0;
-        while seen < LINGER_BYTES && self.fill().await.is_ok() {
+        while seen < bytes && self.fill().await.is_ok() {
             seen += self.input.len();
             self.consume(self.input.len());
         }
-        Err(End::Close)
     }
 
     /// Writes out what is to be answered, and empties it.
-    async fn send(&mut self, answers: &mut Vec<u8>) -> Result<(), End> {
+    pub(super) async fn send(&mut self, answers: &mut Vec<u8>) -> Result<(), End> {
         if answers.is_empty() {
             return Ok(());
         }
@@ -404,14 +410,24 @@ impl Connection {
 }
 
 /// How fast a body must be.
-struct Pace {
+pub(super) struct Pace {
     begun: Tick,
     rate: usize,
 }
 
 impl Pace {
+    /// So many bytes in a second from `begun` on; 0 for any.
+    pub(super) fn new(begun: Tick, rate: usize) -> Pace {
+        Pace { begun, rate }
+    }
+
+    /// Time passed that does not count.
+    pub(super) fn delay(&mut self, from: Tick, to: Tick) {
+        self.begun = self.begun.delayed(from, to);
+    }
+
     /// When a body of which so much has come is too slow.
-    fn late(&self, received: usize) -> Tick {
+    pub(super) fn late(&self, received: usize) -> Tick {
         match received.checked_div(self.rate) {
             Some(seconds) => self.begun.plus(SLOW + Duration::from_secs(seconds as u64)),
             None => Tick::NEVER,
@@ -444,10 +460,9 @@ enum Parsed<B> {
 }
 
 impl Head<'_> {
-    /// All values of a header of HTTP/1.
+    /// All values of a header.
     fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s [u8]> {
-        let lines = if let Headers::Lines(lines) = self.headers { lines } else { &[] };
-        lines.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
+        self.headers.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
     }
 }
 
@@ -467,7 +482,7 @@ fn parse<S: Service>(bytes: &[u8], service: &S) -> Parsed<S::Body> {
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Parsed::More;
     };
-    let head = Head { method, target, headers: Headers::Lines(request.headers) };
+    let head = Head { method, target, headers: request.headers };
     let framing = match Framing::of(request.headers) {
         Ok(framing) => framing,
         Err(why) => return Parsed::Bad(why),

@@ -1,338 +1,817 @@
-//! HTTP/2 connections: RFC 9113, by the `h2` crate.
+//! HTTP/2 connections: RFC 9113.
 //!
-//! What a client may make this end hold is bounded by windows and by the settings sent at the start, and paid
-//! for while the connection is active: [`ACTIVE_BYTES`] are leased before the socket is read and given back
-//! when no request is in flight and nothing is left to read. A connection at rest costs 26 KiB, and 56 behind
-//! a large body, because `h2` keeps its buffer for a frame.
+//! One task per connection reads frames from the page that bytes are received into, in the order in which they
+//! come. The bytes of a body go to the service from there: nothing of it is stored here, and what is not taken
+//! yet stays in the socket. So a client cannot make this end hold more than a page, a head, and what the
+//! service makes of [`STREAMS`] bodies. Requests whose bodies are complete end side by side.
+//!
+//! A connection at rest costs its task and the table of header compression, which [`IDLE_BYTES`] pays for.
 
-use std::cell::Cell;
+mod frame;
+mod hpack;
+mod huffman;
+mod request;
+
 use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use budget::{Account, Acquire, Buf, Lease};
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::{Connection, SendResponse};
-use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, timeout_at};
+use budget::Lease;
 
-use super::stream::Stream;
-use super::watch::{Tick, Watch};
-use super::{Answer, Begin, Body, Head, Headers, SLOW, STREAMS, Server, Service, http1};
+use self::frame::{FRAME_BYTES, Frame, HEADER, Reason};
+use self::hpack::Decoder;
+use self::request::Heard;
+use super::http1::{ANSWER_TIME, ANSWERS_BYTES, PASSED_OVER, PREFACE, Pace};
+use super::watch::Tick;
+use super::{Answer, Begin, Body, End, SMALL_BODY, STREAMS, Server, Service, http1};
 
-/// Bytes that a client may send before they are consumed, per stream and in all. 65,535 is what the protocol
-/// starts with and what cannot be refused.
-const WINDOW: u32 = 65_535;
-/// The largest frame.
-const FRAME: u32 = 16_384;
-/// The longest head of a request, as the sum of its fields. Several are there at a time, so it is shorter than
-/// with HTTP/1.
+/// The longest head of a request, compressed and not.
 const HEAD_BYTES: usize = 8_192;
-/// What a connection holds at rest: buffers for a frame in each direction, the tables of header compression, the
-/// state of its streams. Measured: 56 KiB behind large bodies.
-const IDLE_BYTES: usize = 56 << 10;
-/// What it may hold in addition while requests are in flight: the window and a head for each stream.
-const ACTIVE_BYTES: usize = WINDOW as usize + STREAMS as usize * HEAD_BYTES;
-/// How long a connection is given to end after it was told to.
-const CLOSING: Duration = Duration::from_secs(5);
+/// Bytes that a client may send before it is told that they were taken, per stream and in all. More than the
+/// socket holds, so that it is the socket that holds a sender back.
+const WINDOW: usize = 256 << 10;
+/// What the protocol lets a client send on a connection before it is told anything.
+const FIRST_WINDOW: usize = 65_535;
+/// The largest window there may be.
+const LARGEST_WINDOW: i64 = (1 << 31) - 1;
+/// The longest frame of settings that is read.
+const SETTINGS_BYTES: usize = 1_024;
+/// What a connection holds at rest beside what every connection does: its state and the table of header
+/// compression. Measured: 12 KiB in all, behind a body of 471 KB.
+const IDLE_BYTES: usize = 11 << 10;
+/// What a request holds beside pages: its state, and that of its end.
+const STREAM_BYTES: usize = 4 << 10;
 
 /// Serves a connection to its end. What was received before it turned out to be HTTP/2 is read first.
 pub(super) async fn run<S: Service>(server: Rc<Server<S>>, connection: http1::Connection) {
-    let http1::Connection { stream, input, watch, slot: _slot, .. } = connection;
     let connections = &server.accounts.connections;
     let admitted = connections.admits(IDLE_BYTES).then(|| connections.try_lease(IDLE_BYTES).ok()).flatten();
-    let Some(_lease) = admitted else { return refuse(stream, &watch).await };
-    let paid = Paid::default();
-    let gate = Gate { account: server.accounts.active.clone(), paid: Rc::clone(&paid), acquire: None };
-    let socket = Socket { stream, input, gate };
-    watch.arm(watch.after(server.settings.head), true);
-    let handshake = h2::server::Builder::new()
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .max_frame_size(FRAME)
-        .max_header_list_size(HEAD_BYTES as u32)
-        .max_concurrent_streams(STREAMS)
-        .max_send_buffer_size(FRAME as usize)
-        .handshake::<_, Bytes>(socket);
-    if let Ok(Ok(connection)) = watch.within(handshake).await {
-        serve(server, connection, &watch, &paid).await;
-    }
+    let mut session = Session::new(&server, connection);
+    let over = match admitted {
+        Some(_) => match session.serve().await {
+            Ok(never) => match never {},
+            Err(over) => over,
+        },
+        // The client sees that nothing of it was taken and that it may come again later.
+        None => Over::Say(Reason::Calm),
+    };
+    session.part(over).await;
 }
 
-/// An empty SETTINGS, then GOAWAY before the first stream with ENHANCE_YOUR_CALM: RFC 9113 sections 6.5 and 6.8.
-/// A client sees that nothing of it was taken and that it may come again later.
-const REFUSAL: &[u8] = &[
-    0, 0, 0, 4, 0, 0, 0, 0, 0, // SETTINGS
-    0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b, // GOAWAY
-];
+/// How a connection ends.
+enum Over {
+    /// Without a word: nobody would hear it.
+    Gone,
+    /// With a GOAWAY.
+    Say(Reason),
+}
 
-/// Turns a connection away in its own language.
-async fn refuse(mut stream: Stream, watch: &Watch) {
-    watch.arm(watch.after(http1::LINGER), false);
-    let mut rest = REFUSAL;
-    let said = watch.within(poll_fn(|context| {
-        while !rest.is_empty() {
-            let written = ready!(stream.poll_write(context, rest))?;
-            rest = &rest[written..];
+impl From<End> for Over {
+    fn from(end: End) -> Over {
+        match end {
+            End::Gone => Over::Gone,
+            End::Close => Over::Say(Reason::No),
+            End::Full => Over::Say(Reason::Calm),
         }
-        stream.poll_flush(context)
-    }));
-    if !matches!(said.await, Ok(Ok(()))) {
-        return;
-    }
-    poll_fn(|context| {
-        stream.shutdown_write(context);
-        Poll::Ready(())
-    })
-    .await;
-    // A socket closed over unread bytes would be reset, and the refusal lost with it.
-    let mut away = [0; 1_024];
-    let mut seen = 0;
-    while seen <= http1::PASSED_OVER
-        && let Ok(Ok(read)) = watch.within(poll_fn(|context| stream.poll_read(context, &mut away))).await
-        && read > 0
-    {
-        seen += read;
     }
 }
 
-/// What is leased for an active connection.
-type Paid = Rc<Cell<Option<Lease>>>;
+impl From<super::watch::Expired> for Over {
+    fn from(_: super::watch::Expired) -> Over {
+        Over::Say(Reason::No)
+    }
+}
 
-/// Requests in flight.
-#[expect(clippy::disallowed_types, reason = "never more than STREAMS: see `poll`")]
-type Tasks = tokio::task::JoinSet<()>;
+impl From<hpack::Broken> for Over {
+    fn from(_: hpack::Broken) -> Over {
+        Over::Say(Reason::Compression)
+    }
+}
 
-/// What happens on a connection.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
-enum Event {
-    Request(Request<RecvStream>, SendResponse<Bytes>),
-    /// A request was answered.
+const PROTOCOL: Over = Over::Say(Reason::Protocol);
+
+/// A connection.
+struct Session<'s, S: Service> {
+    server: &'s Server<S>,
+    io: http1::Connection,
+    reading: Reading,
+    /// A head that goes on in the next frame.
+    block: Option<Block>,
+    decoder: Decoder,
+    requests: Vec<Request<S::Body>>,
+    answering: Answering,
+    /// Frames that wait to be sent.
+    out: Vec<u8>,
+    /// The last stream that the client began.
+    last: u32,
+    /// What the client may still send, and what it was not told of yet.
+    window: Window,
+    peer: Peer,
+    /// When a connection without requests ends.
+    idle: Tick,
+    /// It was said that no more requests are taken.
+    leaving: bool,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    Preface,
+    /// SETTINGS, and nothing else.
+    First,
+    Frame,
+    /// The rest of a DATA frame.
+    Data {
+        stream: u32,
+        left: usize,
+        padding: usize,
+        last: bool,
+    },
+    /// Bytes that nobody reads.
+    Skip(usize),
+}
+
+/// The first part of a head.
+struct Block {
+    stream: u32,
+    last: bool,
+    text: Vec<u8>,
+    deadline: Tick,
+    _lease: Lease,
+}
+
+/// What the other end asked for.
+struct Peer {
+    /// What it takes on a new stream, and on all.
+    stream: i64,
+    window: i64,
+}
+
+/// Flow control of what is received.
+#[derive(Debug)]
+struct Window {
+    open: usize,
+    taken: usize,
+}
+
+impl Window {
+    /// Counts bytes that have come; false when there were too many.
+    fn receive(&mut self, bytes: usize) -> bool {
+        let left = self.open.checked_sub(bytes);
+        self.open = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Counts bytes that are done with, and tells the client when it is worth a frame.
+    fn release(&mut self, stream: u32, bytes: usize, out: &mut Vec<u8>) {
+        self.taken += bytes;
+        if self.taken >= WINDOW / 2 {
+            frame::window_update(stream, self.taken, out);
+            self.open += self.taken;
+            self.taken = 0;
+        }
+    }
+}
+
+/// A request.
+struct Request<B> {
+    id: u32,
+    state: State<B>,
+    /// Everything of it has come.
+    ended: bool,
+    head_only: bool,
+    received: u64,
+    /// The length that its head says.
+    length: Option<u64>,
+    window: Window,
+    /// Bytes of an answer that the client takes.
+    credit: i64,
+    deadline: Tick,
+    silence: Tick,
+    _lease: Lease,
+}
+
+enum State<B> {
+    /// The body goes to the service.
+    Body { body: B, limit: usize, pace: Pace },
+    /// The answer is known; a short rest of the body is passed over, because clients do not expect an answer
+    /// before they have sent it.
+    Refused { answer: Answer, seen: usize },
+    /// The service ends it.
+    Ending,
+    /// The client does not take more of the answer's body.
+    Sending { text: Vec<u8>, sent: usize },
+}
+
+impl<B> Request<B> {
+    /// When it has taken too long.
+    fn due(&self) -> Tick {
+        match &self.state {
+            State::Body { pace, .. } => self.late(pace).min(self.deadline).min(self.silence),
+            State::Refused { .. } => self.deadline.min(self.silence),
+            State::Ending => Tick::NEVER,
+            State::Sending { .. } => self.deadline,
+        }
+    }
+
+    fn late(&self, pace: &Pace) -> Tick {
+        pace.late(usize::try_from(self.received).unwrap_or(usize::MAX))
+    }
+}
+
+/// Requests that the service ends: at most [`STREAMS`].
+#[derive(Default)]
+struct Answering {
+    pending: Vec<(u32, Pin<Box<dyn Future<Output = Answer>>>)>,
+    done: Vec<(u32, Answer)>,
+}
+
+impl Answering {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        let mut at = 0;
+        while let Some((id, end)) = self.pending.get_mut(at) {
+            match end.as_mut().poll(context) {
+                Poll::Ready(answer) => {
+                    self.done.push((*id, answer));
+                    drop(self.pending.swap_remove(at));
+                }
+                Poll::Pending => at += 1,
+            }
+        }
+    }
+
+    /// Does `work` while requests end: what they hold may be what the work waits for.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            self.poll(context);
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+/// Why a wait is over.
+enum Wake {
+    Readable,
     Answered,
-    /// The connection has ended.
-    Over,
     Expired,
 }
 
-async fn serve<S: Service>(
-    server: Rc<Server<S>>,
-    mut connection: Connection<Socket, Bytes>,
-    watch: &Watch,
-    paid: &Paid,
-) {
-    let mut tasks = Tasks::new();
-    let mut closing = false;
-    loop {
-        if !closing {
-            // Requests have deadlines of their own.
-            let deadline = if tasks.is_empty() { watch.after(server.settings.idle) } else { Tick::NEVER };
-            watch.arm(deadline, true);
-        }
-        match poll_fn(|context| poll(&mut connection, &mut tasks, watch, paid, context)).await {
-            Event::Request(request, respond) => {
-                tasks.spawn_local(answer(Rc::clone(&server), request, respond));
-            }
-            Event::Answered => {}
-            Event::Over => return,
-            Event::Expired if closing => return,
-            Event::Expired => {
-                closing = true;
-                connection.graceful_shutdown();
-                watch.arm(watch.after(CLOSING), false);
-            }
+impl<'s, S: Service> Session<'s, S> {
+    fn new(server: &'s Server<S>, io: http1::Connection) -> Session<'s, S> {
+        let mut out = Vec::new();
+        let settings = [(3, STREAMS), (4, WINDOW as u32), (6, HEAD_BYTES as u32)];
+        frame::settings(&settings, &mut out);
+        frame::window_update(0, WINDOW - FIRST_WINDOW, &mut out);
+        let idle = io.watch.after(server.settings.head);
+        Session {
+            server,
+            io,
+            reading: Reading::Preface,
+            block: None,
+            decoder: Decoder::default(),
+            requests: Vec::new(),
+            answering: Answering::default(),
+            out,
+            last: 0,
+            window: Window { open: WINDOW, taken: 0 },
+            peer: Peer { stream: FIRST_WINDOW as i64, window: FIRST_WINDOW as i64 },
+            idle,
+            leaving: false,
         }
     }
-}
 
-fn poll(
-    connection: &mut Connection<Socket, Bytes>,
-    tasks: &mut Tasks,
-    watch: &Watch,
-    paid: &Paid,
-    context: &mut Context<'_>,
-) -> Poll<Event> {
-    if let Poll::Ready(Some(_answered)) = tasks.poll_join_next(context) {
-        return Poll::Ready(Event::Answered);
-    }
-    // With as many requests as may be the connection is only driven: their bodies and answers move on.
-    if tasks.len() < STREAMS as usize {
-        match connection.poll_accept(context) {
-            Poll::Ready(Some(Ok((request, respond)))) => {
-                return Poll::Ready(Event::Request(request, respond));
-            }
-            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Over),
-            // Nothing is in flight and nothing left to read: at rest.
-            Poll::Pending if tasks.is_empty() => drop(paid.take()),
-            Poll::Pending => {}
-        }
-    } else if connection.poll_closed(context).is_ready() {
-        return Poll::Ready(Event::Over);
-    }
-    watch.poll_expired(context).map(|()| Event::Expired)
-}
-
-/// Answers one request.
-async fn answer<S: Service>(
-    server: Rc<Server<S>>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
-    let (head, mut body) = request.into_parts();
-    let head_only = head.method == http::Method::HEAD;
-    let begin = {
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        server.service.begin(&Head {
-            method: head.method.as_str(),
-            target,
-            headers: Headers::Map(&head.headers),
-        })
-    };
-    drop(head);
-    let Some(answer) = receive(&server, begin, &mut body).await else {
-        return respond.send_reset(h2::Reason::CANCEL);
-    };
-    pass_over(&mut body).await;
-    let mut response = Response::builder().status(answer.status).header("server", "weir");
-    for (name, value) in answer.fields() {
-        response = response.header(name, value);
-    }
-    if answer.status != 204 {
-        response = response.header("content-length", answer.body.len());
-    }
-    let Ok(response) = response.body(()) else { return respond.send_reset(h2::Reason::INTERNAL_ERROR) };
-    let empty = answer.body.is_empty() || head_only;
-    if let Ok(mut stream) = respond.send_response(response, empty)
-        && !empty
-    {
-        // A client that is gone does not want it.
-        let _sent = stream.send_data(Bytes::from(answer.body), true);
-    }
-}
-
-/// Takes the body in and gives the answer; `None` when the client has gone away, or takes too long.
-async fn receive<S: Service>(
-    server: &Server<S>,
-    begin: Begin<S::Body>,
-    stream: &mut RecvStream,
-) -> Option<Answer> {
-    let mut begun = Instant::now();
-    let deadline = begun + server.settings.body;
-    let (mut body, limit) = match timeout_at(deadline, begin.now()).await.ok()? {
-        Begin::Answer(answer) => return Some(answer),
-        Begin::Body(body, limit) => (body, limit),
-        Begin::Later(_) => return None, // `now` has waited for it
-    };
-    let mut received = 0_usize;
-    loop {
-        let silence = deadline.min(Instant::now() + server.settings.idle);
-        let slow = received.checked_div(server.settings.rate);
-        let late = slow.map(|seconds| begun + SLOW + Duration::from_secs(seconds as u64));
-        match timeout_at(late.map_or(silence, |late| late.min(silence)), stream.data()).await {
-            Err(_) if late.is_some_and(|late| late <= Instant::now()) => return Some(Answer::too_slow()),
-            data => match data.ok()? {
-                None => return Some(body.end().await),
-                Some(piece) => {
-                    let piece = piece.ok()?;
-                    received += piece.len();
-                    if received > limit {
-                        return Some(Answer::too_large(limit));
-                    }
-                    let before = Instant::now();
-                    if let Err(refusal) = body.data(&piece).await {
-                        return Some(refusal);
-                    }
-                    // What this end takes to find room is not the client's.
-                    begun += before.elapsed();
-                    // Only now, when its memory is free again, may the client send as much more.
-                    let size = piece.len();
-                    drop(piece);
-                    stream.flow_control().release_capacity(size).ok()?;
+    async fn serve(&mut self) -> Result<std::convert::Infallible, Over> {
+        loop {
+            while self.step().await? {
+                self.answer_done();
+                if self.out.len() >= ANSWERS_BYTES {
+                    self.send().await?;
                 }
-            },
+            }
+            self.answer_done();
+            self.send().await?;
+            if self.leaving && self.requests.is_empty() {
+                return Err(Over::Gone); // the word was said
+            }
+            match self.wait().await? {
+                Wake::Readable => drop(self.answering.beside(self.io.fill_now()).await?),
+                Wake::Answered => {}
+                Wake::Expired => self.expire()?,
+            }
+        }
+    }
+
+    /// Waits for bytes, for the end of a request, or for a deadline.
+    async fn wait(&mut self) -> Result<Wake, Over> {
+        if self.requests.is_empty() {
+            self.out = Vec::new();
+        }
+        let requests = self.requests.iter().map(Request::due).min().unwrap_or(self.idle);
+        let due = self.block.as_ref().map_or(requests, |block| block.deadline.min(requests));
+        self.io.watch.arm(due, !self.leaving);
+        let (io, answering) = (&mut self.io, &mut self.answering);
+        poll_fn(|context| {
+            answering.poll(context);
+            if !answering.done.is_empty() {
+                return Poll::Ready(Ok(Wake::Answered));
+            }
+            if let Poll::Ready(ready) = io.stream.poll_ready(context) {
+                return Poll::Ready(ready.map(|()| Wake::Readable).map_err(|_| Over::Gone));
+            }
+            io.watch.poll_expired(context).map(|()| Ok(Wake::Expired))
+        })
+        .await
+    }
+
+    /// Acts on deadlines, and on the stop of the server.
+    fn expire(&mut self) -> Result<(), Over> {
+        if self.io.watch.stopping() && !self.leaving {
+            self.leaving = true;
+            frame::goaway(self.last, Reason::No, &mut self.out);
+            return Ok(());
+        }
+        let now = self.io.watch.now();
+        if self.requests.is_empty() || self.block.as_ref().is_some_and(|block| block.deadline <= now) {
+            return Err(Over::Say(Reason::No));
+        }
+        while let Some(at) = self.requests.iter().position(|request| request.due() <= now) {
+            let request = &self.requests[at];
+            match &request.state {
+                State::Body { pace, .. } if request.late(pace) <= now => self.answer(at, Answer::too_slow()),
+                _ => self.reset(request.id, Reason::Cancel),
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), Over> {
+        Ok(self.answering.beside(self.io.send(&mut self.out)).await?)
+    }
+
+    /// Says why the connection ends, in a way that lets the client read it.
+    async fn part(mut self, over: Over) {
+        let Over::Say(reason) = over else { return };
+        self.requests.clear();
+        if !self.leaving {
+            frame::goaway(self.last, reason, &mut self.out);
+        }
+        if self.io.send(&mut self.out).await.is_ok() {
+            self.io.linger(PASSED_OVER).await;
+        }
+    }
+
+    /// Reads what comes next; false when more bytes are needed.
+    async fn step(&mut self) -> Result<bool, Over> {
+        match self.reading {
+            Reading::Preface => {
+                let front = self.io.input.front();
+                if !front.starts_with(PREFACE) {
+                    return if PREFACE.starts_with(front) { Ok(false) } else { Err(PROTOCOL) };
+                }
+                self.io.consume(PREFACE.len());
+                self.reading = Reading::First;
+                Ok(true)
+            }
+            Reading::Skip(left) => {
+                let here = left.min(self.io.input.front().len());
+                self.io.consume(here);
+                self.reading = if here == left { Reading::Frame } else { Reading::Skip(left - here) };
+                Ok(here == left)
+            }
+            Reading::Data { stream, left, padding, last } => self.data(stream, left, padding, last).await,
+            Reading::First | Reading::Frame => self.frame().await,
+        }
+    }
+
+    async fn frame(&mut self) -> Result<bool, Over> {
+        let front = self.io.input.front();
+        let Some((header, rest)) = front.split_first_chunk::<HEADER>() else { return Ok(false) };
+        let frame = Frame::of(header);
+        if frame.length > FRAME_BYTES {
+            return Err(Over::Say(Reason::FrameSize));
+        }
+        if matches!(self.reading, Reading::First) && (frame.kind != frame::SETTINGS || frame.has(frame::ACK))
+        {
+            return Err(PROTOCOL);
+        }
+        let goes_on = self.block.as_ref().map(|block| block.stream);
+        if goes_on.is_some_and(|stream| frame.kind != frame::CONTINUATION || frame.stream != stream) {
+            return Err(PROTOCOL);
+        }
+        let whole = match frame.kind {
+            frame::DATA => return self.begin_data(frame),
+            frame::HEADERS | frame::CONTINUATION => HEAD_BYTES,
+            frame::SETTINGS => SETTINGS_BYTES,
+            frame::PRIORITY | frame::RST_STREAM | frame::PING | frame::WINDOW_UPDATE => 8,
+            frame::PUSH_PROMISE => return Err(PROTOCOL),
+            // GOAWAY: no more requests come, which needs nothing done. Others are unknown and are ignored.
+            _ => {
+                self.io.consume(HEADER);
+                self.reading = Reading::Skip(frame.length);
+                return Ok(true);
+            }
+        };
+        if frame.length > whole {
+            let is_long = matches!(frame.kind, frame::HEADERS | frame::CONTINUATION | frame::SETTINGS);
+            return Err(Over::Say(if is_long { Reason::Calm } else { Reason::FrameSize }));
+        }
+        if rest.len() < frame.length {
+            return Ok(false);
+        }
+        if matches!(self.reading, Reading::First) {
+            self.idle = self.io.watch.after(self.server.settings.idle);
+        }
+        self.reading = Reading::Frame;
+        match frame.kind {
+            frame::HEADERS => self.headers(frame).await?,
+            frame::CONTINUATION => self.continuation(frame).await?,
+            _ => {
+                self.control(frame)?;
+                self.io.consume(HEADER + frame.length);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Frames of a fixed form.
+    fn control(&mut self, frame: Frame) -> Result<(), Over> {
+        let payload = &self.io.input.front()[HEADER..HEADER + frame.length];
+        let number = payload.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+        match (frame.kind, frame.length, number) {
+            (frame::SETTINGS, ..) => return self.settings(frame),
+            (frame::PING, 8, _) if frame.stream != 0 => return Err(PROTOCOL),
+            (frame::PING, 8, _) if frame.has(frame::ACK) => {}
+            (frame::PING, 8, _) => frame::pong(payload, &mut self.out),
+            (frame::PRIORITY, 5, _) if frame.stream != 0 => {}
+            (frame::RST_STREAM, 4, _) if frame.stream == 0 || frame.stream > self.last => {
+                return Err(PROTOCOL);
+            }
+            (frame::RST_STREAM, 4, _) => self.forget(frame.stream),
+            (frame::WINDOW_UPDATE, 4, Some(bytes)) => return self.credit(frame.stream, bytes),
+            (frame::PRIORITY | frame::PING, 5 | 8, _) => return Err(PROTOCOL),
+            _ => return Err(Over::Say(Reason::FrameSize)),
+        }
+        Ok(())
+    }
+
+    fn settings(&mut self, frame: Frame) -> Result<(), Over> {
+        if frame.stream != 0 {
+            return Err(PROTOCOL);
+        }
+        if frame.length % 6 != 0 || (frame.has(frame::ACK) && frame.length != 0) {
+            return Err(Over::Say(Reason::FrameSize));
+        }
+        if frame.has(frame::ACK) {
+            return Ok(());
+        }
+        let payload = &self.io.input.front()[HEADER..HEADER + frame.length];
+        for setting in payload.chunks_exact(6) {
+            let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
+            match u16::from_be_bytes([setting[0], setting[1]]) {
+                2 if value > 1 => return Err(PROTOCOL),
+                4 if i64::from(value) > LARGEST_WINDOW => return Err(Over::Say(Reason::FlowControl)),
+                4 => {
+                    let more = i64::from(value) - self.peer.stream;
+                    self.peer.stream = i64::from(value);
+                    self.requests.iter_mut().for_each(|request| request.credit += more);
+                }
+                5 if !(FRAME_BYTES as u32..1 << 24).contains(&value) => return Err(PROTOCOL),
+                _ => {}
+            }
+        }
+        frame::settings_ack(&mut self.out);
+        self.send_bodies();
+        Ok(())
+    }
+
+    /// The client takes more of an answer.
+    fn credit(&mut self, stream: u32, bytes: u32) -> Result<(), Over> {
+        let bytes = i64::from(bytes & (u32::MAX >> 1));
+        if stream == 0 {
+            self.peer.window += bytes;
+            if bytes == 0 {
+                return Err(PROTOCOL);
+            }
+            if self.peer.window > LARGEST_WINDOW {
+                return Err(Over::Say(Reason::FlowControl));
+            }
+        } else if stream > self.last {
+            return Err(PROTOCOL);
+        } else if let Some(at) = self.find(stream) {
+            let request = &mut self.requests[at];
+            request.credit += bytes;
+            if bytes == 0 {
+                self.reset(stream, Reason::Protocol);
+            } else if request.credit > LARGEST_WINDOW {
+                self.reset(stream, Reason::FlowControl);
+            }
+        }
+        self.send_bodies();
+        Ok(())
+    }
+
+    fn find(&self, stream: u32) -> Option<usize> {
+        self.requests.iter().position(|request| request.id == stream)
+    }
+
+    /// Ends a request that is not answered, and says so.
+    fn reset(&mut self, stream: u32, reason: Reason) {
+        frame::reset(stream, reason, &mut self.out);
+        self.forget(stream);
+    }
+
+    fn forget(&mut self, stream: u32) {
+        self.answering.pending.retain(|(id, _)| *id != stream);
+        if let Some(at) = self.find(stream) {
+            self.remove(at);
+        }
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.requests.swap_remove(at);
+        if self.requests.is_empty() {
+            self.idle = self.io.watch.after(self.server.settings.idle);
         }
     }
 }
 
-/// Throws a short rest of a refused body away: clients do not expect an answer before they have sent it.
-async fn pass_over(stream: &mut RecvStream) {
-    let deadline = Instant::now() + http1::LINGER;
-    let mut seen = 0;
-    while seen <= http1::PASSED_OVER
-        && let Ok(Some(Ok(piece))) = timeout_at(deadline, stream.data()).await
-    {
-        seen += piece.len();
-        if stream.flow_control().release_capacity(piece.len()).is_err() {
-            break;
+/// Heads.
+impl<S: Service> Session<'_, S> {
+    async fn headers(&mut self, frame: Frame) -> Result<(), Over> {
+        let (stream, last) = (frame.stream, frame.has(frame::END_STREAM));
+        if stream % 2 == 0 {
+            return Err(PROTOCOL);
+        }
+        let payload = &self.io.input.front()[HEADER..HEADER + frame.length];
+        let text = frame.text(payload).ok_or(PROTOCOL)?;
+        if !frame.has(frame::END_HEADERS) {
+            let Ok(lease) = self.server.accounts.active.try_lease(HEAD_BYTES) else {
+                return Err(Over::Say(Reason::Calm));
+            };
+            let deadline = self.io.watch.after(self.server.settings.head);
+            self.block = Some(Block { stream, last, text: text.to_vec(), deadline, _lease: lease });
+            self.io.consume(HEADER + frame.length);
+            return Ok(());
+        }
+        let heard = if stream > self.last {
+            Some(request::hear(&mut self.decoder, &self.server.service, text)?)
+        } else {
+            request::pass_over(&mut self.decoder, text)?;
+            None
+        };
+        self.io.consume(HEADER + frame.length);
+        self.head(stream, last, heard).await
+    }
+
+    async fn continuation(&mut self, frame: Frame) -> Result<(), Over> {
+        let Some(mut block) = self.block.take() else { return Err(PROTOCOL) };
+        let payload = &self.io.input.front()[HEADER..HEADER + frame.length];
+        // Frames with nothing in them could go on for ever.
+        if block.text.len() + payload.len() > HEAD_BYTES
+            || (payload.is_empty() && !frame.has(frame::END_HEADERS))
+        {
+            return Err(Over::Say(Reason::Calm));
+        }
+        block.text.extend_from_slice(payload);
+        self.io.consume(HEADER + frame.length);
+        if !frame.has(frame::END_HEADERS) {
+            self.block = Some(block);
+            return Ok(());
+        }
+        let heard = if block.stream > self.last {
+            Some(request::hear(&mut self.decoder, &self.server.service, &block.text)?)
+        } else {
+            request::pass_over(&mut self.decoder, &block.text)?;
+            None
+        };
+        self.head(block.stream, block.last, heard).await
+    }
+
+    /// Acts on a head: a new request, or the fields behind a body.
+    async fn head(&mut self, stream: u32, last: bool, heard: Option<Heard<S::Body>>) -> Result<(), Over> {
+        let Some(heard) = heard else {
+            // Of a stream that is over they may be on their way still.
+            match self.find(stream) {
+                Some(at) if self.requests[at].ended => self.reset(stream, Reason::StreamClosed),
+                Some(_) if !last => self.reset(stream, Reason::Protocol),
+                Some(at) => self.end(at),
+                None => {}
+            }
+            return Ok(());
+        };
+        self.last = stream;
+        let Heard::Request { begin, head_only, length } = heard else {
+            self.reset(stream, Reason::Protocol);
+            return Ok(());
+        };
+        if self.leaving || self.requests.len() >= STREAMS as usize {
+            self.reset(stream, Reason::Refused);
+            return Ok(());
+        }
+        self.begin(stream, begin, head_only, length).await?;
+        if last && let Some(at) = self.find(stream) {
+            self.end(at);
+        }
+        Ok(())
+    }
+
+    async fn begin(
+        &mut self,
+        id: u32,
+        begin: Begin<S::Body>,
+        head_only: bool,
+        length: Option<u64>,
+    ) -> Result<(), Over> {
+        let Ok(lease) = self.server.accounts.active.try_lease(STREAM_BYTES) else {
+            let answer = Answer::status(503).header("Retry-After", "1");
+            frame::head(id, &answer, true, &mut self.out);
+            frame::reset(id, Reason::No, &mut self.out);
+            return Ok(());
+        };
+        let (settings, watch) = (&self.server.settings, &self.io.watch);
+        watch.arm(watch.after(settings.head), false);
+        let begin = self.answering.beside(watch.within(begin.now())).await?;
+        let state = match begin {
+            Begin::Answer(answer) => State::Refused { answer, seen: 0 },
+            Begin::Body(_, limit) if length.is_some_and(|length| length > limit as u64) => {
+                State::Refused { answer: Answer::too_large(limit), seen: 0 }
+            }
+            Begin::Body(body, limit) => {
+                State::Body { body, limit, pace: Pace::new(watch.now(), settings.rate) }
+            }
+            Begin::Later(_) => return Err(Over::Gone), // `now` has waited for it
+        };
+        self.requests.push(Request {
+            id,
+            state,
+            ended: false,
+            head_only,
+            received: 0,
+            length,
+            window: Window { open: WINDOW, taken: 0 },
+            credit: self.peer.stream,
+            deadline: watch.after(settings.body),
+            silence: watch.after(settings.idle),
+            _lease: lease,
+        });
+        Ok(())
+    }
+}
+
+/// Bodies.
+impl<S: Service> Session<'_, S> {
+    /// Reads what stands before the bytes of a DATA frame.
+    fn begin_data(&mut self, frame: Frame) -> Result<bool, Over> {
+        let padded = usize::from(frame.has(frame::PADDED));
+        let Some(payload) = self.io.input.front().get(HEADER..HEADER + padded) else { return Ok(false) };
+        let padding = payload.first().map_or(0, |length| usize::from(*length));
+        let Some(left) = frame.length.checked_sub(padded + padding) else { return Err(PROTOCOL) };
+        if frame.stream == 0 || frame.stream > self.last {
+            return Err(PROTOCOL);
+        }
+        if !self.window.receive(frame.length) {
+            return Err(Over::Say(Reason::FlowControl));
+        }
+        self.io.consume(HEADER + padded);
+        // All of the frame is told of here: what is in it is taken before the next one is read.
+        self.window.release(0, frame.length, &mut self.out);
+        let (stream, last) = (frame.stream, frame.has(frame::END_STREAM));
+        self.reading = Reading::Data { stream, left, padding, last };
+        if let Some(at) = self.find(stream) {
+            let request = &mut self.requests[at];
+            if request.ended {
+                self.reset(stream, Reason::StreamClosed);
+            } else if !request.window.receive(frame.length) {
+                self.reset(stream, Reason::FlowControl);
+            } else if !last {
+                request.window.release(stream, frame.length, &mut self.out);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads bytes of a DATA frame.
+    async fn data(&mut self, stream: u32, left: usize, padding: usize, last: bool) -> Result<bool, Over> {
+        let here = left.min(self.io.input.front().len());
+        if here == 0 && left > 0 {
+            return Ok(false);
+        }
+        let at = self.find(stream);
+        if let Some(at) = at {
+            self.take(at, here).await;
+        }
+        self.io.consume(here);
+        if here < left {
+            self.reading = Reading::Data { stream, left: left - here, padding, last };
+            return Ok(true);
+        }
+        self.reading = if padding > 0 { Reading::Skip(padding) } else { Reading::Frame };
+        if last && let Some(at) = self.find(stream) {
+            self.end(at);
+        }
+        Ok(true)
+    }
+
+    /// Gives the first `size` bytes that were received to a request.
+    async fn take(&mut self, at: usize, size: usize) {
+        let (io, settings) = (&self.io, &self.server.settings);
+        let piece = &io.input.front()[..size];
+        let request = &mut self.requests[at];
+        request.received += size as u64;
+        request.silence = io.watch.after(settings.idle);
+        let refusal = match &mut request.state {
+            State::Body { limit, .. } if request.received > *limit as u64 => Some(Answer::too_large(*limit)),
+            State::Body { body, pace, .. } => {
+                let before = io.watch.now();
+                let taken = self.answering.beside(body.data(piece)).await;
+                // What this end takes to find room is not the client's.
+                pace.delay(before, io.watch.now());
+                taken.err()
+            }
+            State::Refused { seen, .. } => {
+                *seen += size;
+                None
+            }
+            State::Ending | State::Sending { .. } => None,
+        };
+        if let Some(answer) = refusal {
+            request.state = State::Refused { answer, seen: size };
+        }
+        if let State::Refused { answer, seen } = &request.state
+            && *seen > PASSED_OVER
+        {
+            let answer = answer.clone();
+            self.answer(at, answer);
+        }
+    }
+
+    /// Everything of a request has come.
+    fn end(&mut self, at: usize) {
+        let request = &mut self.requests[at];
+        request.ended = true;
+        self.io.small = request.received <= SMALL_BODY as u64;
+        if request.length.is_some_and(|length| length != request.received) {
+            return self.reset(self.requests[at].id, Reason::Protocol);
+        }
+        match std::mem::replace(&mut request.state, State::Ending) {
+            State::Body { body, .. } => self.answering.pending.push((request.id, Box::pin(body.end()))),
+            State::Refused { answer, .. } => self.answer(at, answer),
+            state => request.state = state,
         }
     }
 }
 
-/// The connection's socket, read only when what may come of it is paid for.
-struct Socket {
-    stream: Stream,
-    /// What was received before.
-    input: Buf,
-    gate: Gate,
-}
-
-struct Gate {
-    account: Account,
-    paid: Paid,
-    acquire: Option<Acquire>,
-}
-
-impl Gate {
-    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let paid = self.paid.take();
-        if paid.is_some() {
-            self.paid.set(paid);
-            return Poll::Ready(Ok(()));
+/// Answers.
+impl<S: Service> Session<'_, S> {
+    /// Answers the requests that the service has ended.
+    fn answer_done(&mut self) {
+        while let Some((id, answer)) = self.answering.done.pop() {
+            if let Some(at) = self.find(id) {
+                self.answer(at, answer);
+            }
         }
-        let acquire = self.acquire.get_or_insert_with(|| self.account.lease(ACTIVE_BYTES));
-        let lease = ready!(Pin::new(acquire).poll(context));
-        self.acquire = None;
-        self.paid.set(Some(lease.map_err(|_| io::ErrorKind::OutOfMemory)?));
-        Poll::Ready(Ok(()))
     }
-}
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Socket { stream, input, gate } = self.get_mut();
-        if input.is_empty() {
-            ready!(stream.poll_ready(context))?;
+    fn answer(&mut self, at: usize, answer: Answer) {
+        let deadline = self.io.watch.after(ANSWER_TIME);
+        let request = &mut self.requests[at];
+        let empty = answer.body.is_empty() || request.head_only || answer.status == 204;
+        frame::head(request.id, &answer, empty, &mut self.out);
+        let text = if empty { Vec::new() } else { answer.body.into_bytes() };
+        request.state = State::Sending { text, sent: 0 };
+        request.deadline = deadline;
+        self.send_body(at);
+    }
+
+    /// Writes as much of the answers' bodies as the client takes.
+    fn send_bodies(&mut self) {
+        // From the end: one that is done is replaced by the last.
+        for at in (0..self.requests.len()).rev() {
+            self.send_body(at);
         }
-        ready!(gate.poll_open(context))?;
-        if input.is_empty() {
-            return Pin::new(stream).poll_read(context, buffer);
+    }
+
+    fn send_body(&mut self, at: usize) {
+        let request = &mut self.requests[at];
+        let State::Sending { text, sent } = &mut request.state else { return };
+        while *sent < text.len() {
+            let credit = request.credit.min(self.peer.window).clamp(0, FRAME_BYTES as i64) as usize;
+            let end = text.len().min(*sent + credit);
+            if end == *sent {
+                return;
+            }
+            request.credit -= (end - *sent) as i64;
+            self.peer.window -= (end - *sent) as i64;
+            frame::data(request.id, &text[*sent..end], end == text.len(), &mut self.out);
+            *sent = end;
         }
-        let front = input.front();
-        let size = front.len().min(buffer.remaining());
-        buffer.put_slice(&front[..size]);
-        input.consume(size);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        if !request.ended {
+            // The rest of the request is not wanted: section 8.1.
+            frame::reset(request.id, Reason::No, &mut self.out);
+        }
+        self.remove(at);
     }
 }
