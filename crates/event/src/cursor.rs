@@ -188,6 +188,18 @@ impl<'a> Cursor<'a> {
 
     /// Passes over one whole value.
     pub fn skip(&mut self) -> Result<(), Corrupt> {
+        match value_size(self.here) {
+            Some(size) => {
+                self.here = &self.here[size..];
+                self.turn();
+                Ok(())
+            }
+            None => self.skip_token_by_token(),
+        }
+    }
+
+    /// A value that lies over a page end, or is none.
+    fn skip_token_by_token(&mut self) -> Result<(), Corrupt> {
         // Counts values that are still due instead of recursing: the depth of a value costs nothing here.
         let mut due: u64 = 1;
         while due > 0 {
@@ -204,8 +216,14 @@ impl<'a> Cursor<'a> {
 
     /// The bytes of the next value if they stand in one piece; passes over it in either case.
     pub fn whole(&mut self) -> Result<Option<&'a [u8]>, Corrupt> {
+        if let Some(size) = value_size(self.here) {
+            let (value, rest) = self.here.split_at(size);
+            self.here = rest;
+            self.turn();
+            return Ok(Some(value));
+        }
         let before = self.clone();
-        self.skip()?;
+        self.skip_token_by_token()?;
         Ok(before.here.get(..self.offset() - before.offset()))
     }
 
@@ -268,6 +286,52 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// How many bytes the first value of a text of values has, if all of it is there. Most of what filters do with a
+/// record is passing over values, and sizes alone cost a third of what tokens do.
+fn value_size(bytes: &[u8]) -> Option<usize> {
+    let number = |at: usize, size: usize| {
+        let bytes = bytes.get(at..at + size)?;
+        Some(bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+    };
+    let mut at = 0;
+    let mut due: u64 = 1;
+    while due > 0 {
+        due -= 1;
+        let code = *bytes.get(at)?;
+        at += 1;
+        // Bytes of a size or count, bytes that follow in any case, and what the number counts.
+        match code {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => {}
+            0xa0..=0xbf => at += usize::from(code & 0x1f),
+            0x80..=0x8f => due += 2 * u64::from(code & 0x0f),
+            0x90..=0x9f => due += u64::from(code & 0x0f),
+            0xc1 => return None,
+            0xcc | 0xd0 => at += 1,
+            0xcd | 0xd1 => at += 2,
+            0xca | 0xce | 0xd2 => at += 4,
+            0xcb | 0xcf | 0xd3 => at += 8,
+            0xc4 | 0xd9 => at += 1 + number(at, 1)?,
+            0xc5 | 0xda => at += 2 + number(at, 2)?,
+            0xc6 | 0xdb => at += 4 + number(at, 4)?,
+            0xc7 => at += 2 + number(at, 1)?,
+            0xc8 => at += 3 + number(at, 2)?,
+            0xc9 => at += 5 + number(at, 4)?,
+            0xd4..=0xd8 => at += 1 + (1 << (code - 0xd4)),
+            0xdc | 0xdd => {
+                let size = 2 << (code - 0xdc);
+                due += number(at, size)? as u64;
+                at += size;
+            }
+            0xde | 0xdf => {
+                let size = 2 << (code - 0xde);
+                due += 2 * number(at, size)? as u64;
+                at += size;
+            }
+        }
+    }
+    (at <= bytes.len()).then_some(at)
+}
+
 fn signed(value: i64) -> Token {
     u64::try_from(value).map_or(Token::I64(value), Token::U64)
 }
@@ -322,6 +386,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_value_in_one_piece_is_passed_over_as_token_by_token(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let mut fast = Cursor::of(&bytes);
+            let mut slow = fast.clone();
+            prop_assert_eq!(fast.skip(), slow.skip_token_by_token());
+            prop_assert_eq!(fast.offset(), slow.offset());
+        }
+
         #[test]
         fn no_bytes_make_the_cursor_panic_or_loop(bytes in prop::collection::vec(any::<u8>(), 0..200), step in 1usize..20) {
             let buf = chain(&bytes, step);

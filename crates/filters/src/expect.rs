@@ -41,6 +41,7 @@ struct ExpectOptions {
 }
 
 #[derive(Debug, Clone, Rules)]
+#[expect(clippy::enum_variant_names, reason = "they are the names of the options")]
 enum Rule {
     /// The key is there.
     KeyExists(Place),
