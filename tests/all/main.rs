@@ -24,3 +24,4 @@ mod reload;
 mod soak;
 mod sockets;
 mod structure;
+mod tail;

@@ -1,7 +1,7 @@
 //! Files that are followed.
 
-use testkit::{Weir, binary, eventually};
 use testkit::rotation::{End, Kind, Plan, Report, run};
+use testkit::{Weir, binary, eventually};
 
 #[test]
 fn every_line_comes_out_once_over_rotations_and_stops_and_none_is_missing_over_kills() {

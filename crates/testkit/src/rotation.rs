@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, eventually};
 
 /// How a file is rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +205,10 @@ pipeline:
 
     fn end(&mut self, end: End) {
         let Some(mut child) = self.child.take() else { return };
+        if end == End::Stop {
+            let what = "the agent to listen for SIGTERM: before, it would end as if killed";
+            eventually(what, || catches(child.id(), libc::SIGTERM).then_some(()));
+        }
         let signal = if end == End::Stop { libc::SIGTERM } else { libc::SIGKILL };
         // SAFETY: a signal to a child that was not waited for yet.
         unsafe { libc::kill(child.id() as libc::pid_t, signal) };
@@ -273,6 +277,14 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.end(End::Kill);
     }
+}
+
+/// Whether a process has a handler for a signal: proc(5), `SigCgt`.
+fn catches(pid: u32, signal: libc::c_int) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
 }
 
 /// What a file holds from an offset on.
