@@ -21,6 +21,6 @@ mod options;
 mod overload;
 mod parity;
 mod reload;
-mod sockets;
 mod soak;
+mod sockets;
 mod structure;

@@ -128,8 +128,12 @@ impl Output for Exporter {
                 tls: None,
             };
             let account = self.requests.clone();
-            let accounts =
-                Accounts { connections: account.clone(), active: account.clone(), receive: account, small: None };
+            let accounts = Accounts {
+                connections: account.clone(),
+                active: account.clone(),
+                receive: account,
+                small: None,
+            };
             Serving(tokio::task::spawn_local(async move {
                 let lanes = Lanes::new(CONNECTIONS);
                 Server::new(service, settings, accounts).serve(listener, lanes, std::future::pending()).await;
