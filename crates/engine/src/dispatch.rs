@@ -1,7 +1,8 @@
 //! From sealed chunks to flushes: per output a queue, batches, and the ones that wait for another try.
 
-use std::collections::VecDeque;
-use std::rc::Rc;
+mod queue;
+mod serve;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,16 @@ use event::{Chunk, Signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::batch::{Batch, Part};
+use queue::{Muffled, Queue, Waiting};
+pub(crate) use serve::serve;
+
+use crate::batch::Batch;
 use crate::common::WhenFull;
-use crate::held::{Held, Lifted, Piece, pieces_of};
-use crate::limits::{DISK_PATIENCE, FLUSH_LONGEST, LOAD_BYTES, LOOK_BYTES, LOOK_FILES, SAY_EVERY};
+use crate::held::{Held, Piece, pieces_of};
+use crate::limits::{DISK_PATIENCE, LOAD_BYTES, LOOK_BYTES, LOOK_FILES};
 use crate::metrics::{Metrics, OutputMetrics, Reason};
 use crate::pass::Origin;
-use crate::plugin::{Drive, Outcome, Output, OutputLane};
-use crate::processors::Processing;
+use crate::plugin::{Drive, Outcome};
 use crate::receipt::Slip;
 use crate::retry::{Draw, Next, Schedule, settle};
 use crate::route::Routes;
@@ -82,28 +85,6 @@ pub(crate) struct Settings {
     pub(crate) flush_on_shutdown: bool,
     /// Inputs whose oldest records make room for new ones, and the bytes that they may hold.
     pub(crate) rings: Vec<(Origin, usize)>,
-}
-
-struct Queue {
-    target: Target,
-    /// Never tried, or made room for.
-    due: VecDeque<Piece>,
-    /// Batches that stay as they are until they are settled.
-    waiting: Vec<Waiting>,
-    running: usize,
-    next_lane: usize,
-    /// A reload has put another output in its place, or none: it takes no new records.
-    retired: bool,
-    /// Bytes on the disk that it has to deliver.
-    stored: u64,
-    evicted: Muffled,
-}
-
-/// A batch that is tried again.
-struct Waiting {
-    at: Instant,
-    id: u128,
-    pieces: Vec<Piece>,
 }
 
 impl Dispatch {
@@ -556,188 +537,5 @@ impl Dispatch {
         let left = self.held.left();
         self.held.close(DISK_PATIENCE).await;
         left
-    }
-}
-
-impl Queue {
-    fn new(target: Target) -> Queue {
-        Queue {
-            target,
-            due: VecDeque::new(),
-            waiting: Vec::new(),
-            running: 0,
-            next_lane: 0,
-            retired: false,
-            stored: 0,
-            evicted: Muffled::default(),
-        }
-    }
-
-    fn pending(&self) -> usize {
-        self.due.len() + self.waiting.len() + self.running
-    }
-
-    /// A retired output with nothing left to do lets go of its lanes, which ends them.
-    fn end_if_done(&mut self) {
-        if self.retired && self.pending() == 0 {
-            self.target.lanes.clear();
-        }
-    }
-
-    /// Bytes of records in memory that are with no lane.
-    fn waiting_bytes(&self) -> usize {
-        let again = self.waiting.iter().flat_map(|waiting| &waiting.pieces);
-        self.due.iter().chain(again).filter(|piece| !piece.stored).map(|piece| piece.bytes).sum()
-    }
-
-    /// Takes away what came first of that: batches that were tried before those that were not.
-    fn oldest(&mut self) -> Option<Vec<Piece>> {
-        let in_memory = |waiting: &Waiting| waiting.pieces.iter().all(|piece| !piece.stored);
-        let waiting = self.waiting.iter().enumerate().filter(|(_, waiting)| in_memory(waiting));
-        if let Some((index, _)) = waiting.min_by_key(|(_, waiting)| waiting.id) {
-            return Some(self.waiting.remove(index).pieces);
-        }
-        let first = self.due.iter().position(|piece| !piece.stored)?;
-        self.due.remove(first).map(|piece| vec![piece])
-    }
-
-    /// Whether it takes the next chunk at once.
-    fn is_idle(&self) -> bool {
-        self.due.is_empty() && self.running < self.target.drive.concurrency.max(1)
-    }
-
-    /// A batch that waited long enough, or a new one of the chunks in their order. What is on the disk is asked for,
-    /// and comes another time.
-    fn next_batch(&mut self, now: Instant, next_id: &mut u128, held: &mut Held) -> Option<Batch> {
-        let mut ready: Vec<usize> =
-            (0..self.waiting.len()).filter(|at| self.waiting[*at].at <= now).collect();
-        ready.sort_unstable_by_key(|at| (self.waiting[*at].at, self.waiting[*at].id));
-        for at in ready {
-            if let Lifted::Up(parts) = held.lift(&self.waiting[at].pieces) {
-                let Waiting { id, pieces, .. } = self.waiting.swap_remove(at);
-                return Some(batch(id, parts, &pieces));
-            }
-        }
-        let pieces = self.next_pieces(held);
-        if pieces.is_empty() {
-            return None;
-        }
-        match held.lift(&pieces) {
-            Lifted::Up(parts) => {
-                self.due.drain(..pieces.len());
-                *next_id += 1;
-                Some(batch(*next_id, parts, &pieces))
-            }
-            Lifted::Later => None,
-        }
-    }
-
-    /// The first pieces that make a batch: all in memory, or all that are read together.
-    fn next_pieces(&self, held: &Held) -> Vec<Piece> {
-        let drive = self.target.drive;
-        let up = self.due.front().is_some_and(|piece| held.is_up(piece));
-        let most = if up { drive.batch_bytes } else { drive.batch_bytes.min(LOAD_BYTES / 2) };
-        let mut bytes = 0;
-        let fits = |piece: &&Piece| {
-            let first = bytes == 0;
-            bytes += piece.bytes;
-            first || bytes <= most && (!up || held.is_up(piece))
-        };
-        self.due.iter().take(drive.batch_chunks.max(1)).take_while(fits).cloned().collect()
-    }
-
-    /// Gives a batch to the next lane. When all of them have ended, at a bug that the log tells of, the batch
-    /// waits: it is counted as pending and its memory stays charged.
-    fn hand_over(&mut self, batch: Batch) -> bool {
-        let lanes = self.target.lanes.len();
-        let mut batch = Arc::new(batch);
-        for offset in 0..lanes {
-            let lane = (self.next_lane + offset) % lanes;
-            match self.target.lanes[lane].try_send(batch) {
-                Ok(()) => {
-                    self.next_lane = lane + 1;
-                    self.running += 1;
-                    return true;
-                }
-                Err(mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back)) => {
-                    batch = back
-                }
-            }
-        }
-        let (id, at) = (batch.id, Instant::now() + Duration::from_secs(1));
-        let pieces = pieces_of(&batch, |_| false);
-        self.waiting.push(Waiting { at, id, pieces });
-        false
-    }
-}
-
-/// Pieces as a batch.
-fn batch(id: u128, parts: Vec<Part>, pieces: &[Piece]) -> Batch {
-    let most = |of: fn(&Piece) -> u32| pieces.iter().map(of).max().unwrap_or(0);
-    Batch { attempt: most(|piece| piece.attempt), held: most(|piece| piece.held), ..Batch::new(id, parts) }
-}
-
-/// A message that comes at most once per [`SAY_EVERY`], with the sum of what it would have said meanwhile.
-#[derive(Debug, Default)]
-struct Muffled {
-    last: Option<std::time::Instant>,
-    since: usize,
-}
-
-impl Muffled {
-    fn say(&mut self, records: usize) -> Option<usize> {
-        self.since += records;
-        if self.last.is_some_and(|last| last.elapsed() < SAY_EVERY) {
-            return None;
-        }
-        self.last = Some(std::time::Instant::now());
-        Some(std::mem::take(&mut self.since))
-    }
-}
-
-/// Flushes the batches of one output lane until the engine closes `jobs`.
-pub(crate) async fn serve(
-    output: Arc<dyn Output>,
-    processing: Option<Processing>,
-    index: usize,
-    mut jobs: mpsc::Receiver<Arc<Batch>>,
-    answers: mpsc::Sender<Answer>,
-) {
-    let lane: Rc<dyn OutputLane> = output.lane().into();
-    let processing = processing.map(Rc::new);
-    while let Some(batch) = jobs.recv().await {
-        let (lane, processing, answers) = (Rc::clone(&lane), processing.clone(), answers.clone());
-        tokio::task::spawn_local(async move {
-            let outcome = flush(lane, processing, Arc::clone(&batch)).await;
-            // The engine listens until every batch is settled, or has stopped for good.
-            let _gone = answers.send(Answer { output: index, batch, outcome }).await;
-        });
-    }
-}
-
-/// One flush, on a task of its own so that a bug in an output costs one try and not the lane.
-async fn flush(lane: Rc<dyn OutputLane>, processing: Option<Rc<Processing>>, batch: Arc<Batch>) -> Outcome {
-    let mut task = tokio::task::spawn_local(async move {
-        match processing {
-            None => lane.flush(&batch).await,
-            // Processors are for records.
-            Some(_) if batch.parts.iter().any(|part| part.signal() != Signal::Logs) => {
-                lane.flush(&batch).await
-            }
-            Some(processing) => match processing.apply(&batch).await {
-                Ok(Some(batch)) => lane.flush(&batch).await,
-                Ok(None) => Outcome::Done,
-                Err(_) => Outcome::Split { why: "its processors have no memory for so much".to_owned() },
-            },
-        }
-    });
-    let again = |why: &str| Outcome::Retry { after: None, why: why.to_owned() };
-    match tokio::time::timeout(FLUSH_LONGEST, &mut task).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => again("the output stopped at a bug (see the message above)"),
-        Err(_) => {
-            task.abort();
-            again("the flush took longer than 15 minutes")
-        }
     }
 }

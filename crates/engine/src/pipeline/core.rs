@@ -7,7 +7,8 @@ use budget::{Budget, Pressure};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Lanes, Pipeline, Switch, open_lanes};
+use super::lanes::Lanes;
+use super::{Pipeline, Switch, open_lanes};
 use crate::dispatch::{Answer, Dispatch, Settings};
 use crate::lane::{Stop, Stopper};
 use crate::limits::{LEDGER_TICK, SAID_AGAIN};
