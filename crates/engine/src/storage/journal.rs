@@ -131,12 +131,11 @@ pub(crate) fn replay(files: &dyn Files, root: &Path) -> io::Result<usize> {
     Ok(entries)
 }
 
+/// What is done with an entry: path, offset, bytes.
+type Take<'a> = &'a mut dyn FnMut(&str, u64, &[u8]) -> io::Result<()>;
+
 /// Reads whole entries, up to the first that is not whole: nobody was told that it is safe.
-fn each(
-    files: &dyn Files,
-    path: &Path,
-    take: &mut dyn FnMut(&str, u64, &[u8]) -> io::Result<()>,
-) -> io::Result<usize> {
+fn each(files: &dyn Files, path: &Path, take: Take<'_>) -> io::Result<usize> {
     let mut from = BufReader::with_capacity(PIECE, files.read(path, 0)?);
     let mut left = files.size(path)?;
     let mut entries = 0;
