@@ -6,6 +6,7 @@ mod broken;
 mod certificates;
 mod command_line;
 mod configuration;
+mod delivery;
 mod filters;
 mod http;
 mod http_matrix;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod fuzz;
+mod kill;
 mod quickstart;
 mod ratchet;
 mod run;
@@ -24,6 +25,7 @@ Usage: cargo x COMMAND
   reload       100 reloads under load, the destination down for a third of them (cargo x reload [ROUNDS])
   docs         the reference pages in docs/reference, from the options
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
+  kill         kill -9 under load, a backlog larger than memory, faults (cargo x kill --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
   tail         files that are rotated while weir is stopped and killed (cargo x tail --help)
   zoo          the leak lab on servers with known defects (cargo x zoo --times 2 --budget 60s; --synthetic)
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         ["reload", rounds] => reload(rounds),
         ["docs"] => docs(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
+        ["kill", rest @ ..] => kill::kill(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),
         ["tail", rest @ ..] => tail::tail(rest),
         ["zoo", "--synthetic", rest @ ..] => bench::leaklab(&[&["synthetic"], rest].concat(), &[]),

@@ -217,9 +217,13 @@ impl Admin {
         };
         let metrics = self.metrics.borrow();
         let inputs: Map<_, _> = metrics.inputs.iter().map(|m| (m.name.clone(), chunks(m))).collect();
+        let storage = &metrics.storage;
+        let (memory, stored) = (storage.memory_chunks.get(), storage.stored_chunks.get());
+        let up = storage.stored_up.get().min(stored);
         json!({
             "storage_layer": {"chunks": {
-                "total_chunks": 0, "mem_chunks": 0, "fs_chunks": 0, "fs_chunks_up": 0, "fs_chunks_down": 0,
+                "total_chunks": memory + stored, "mem_chunks": memory, "fs_chunks": stored,
+                "fs_chunks_up": up, "fs_chunks_down": stored - up,
             }},
             "input_chunks": inputs,
         })

@@ -63,6 +63,11 @@ impl Part {
         Part { chunk, skip: 0, records }
     }
 
+    /// Some of the records of a chunk.
+    pub(crate) fn of(chunk: Arc<Chunk>, records: Range<usize>) -> Part {
+        Part { chunk, skip: records.start, records: records.len() }
+    }
+
     /// The tag of the records.
     pub fn tag(&self) -> &Tag {
         &self.chunk.tag

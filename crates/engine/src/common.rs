@@ -66,6 +66,49 @@ pub struct Service {
     /// The shortest wait before a retry, in seconds.
     #[option(name = "scheduler.base", default = "5", min = "1")]
     pub scheduler_base: u64,
+    /// The folder that records are stored in. Without it they are in memory only.
+    #[option(name = "storage.path")]
+    pub storage_path: Option<String>,
+    /// How safe what is stored is: `normal` survives the end of the process however it comes, `full` a power cut.
+    #[option(name = "storage.sync", default = "normal")]
+    pub storage_sync: Sync,
+    /// Write checksums into chunk files.
+    #[option(name = "storage.checksum", default = "off")]
+    pub storage_checksum: bool,
+    /// Stored chunks that are in memory too, at most.
+    #[option(name = "storage.max_chunks_up", default = "128", min = "1")]
+    pub storage_max_chunks_up: usize,
+    /// Memory that stored records are read into, at most.
+    #[option(name = "storage.backlog.mem_limit", default = "100M")]
+    pub storage_backlog_mem_limit: Size,
+    /// Deliver stored records while the agent stops too, as long as `grace` allows; without it they stay for the next
+    /// start.
+    #[option(name = "storage.backlog.flush_on_shutdown", default = "off")]
+    pub storage_flush_on_shutdown: bool,
+    /// Delete what is damaged in chunk files, instead of moving it to the rejected records.
+    #[option(name = "storage.delete_irrecoverable_chunks", default = "off")]
+    pub storage_delete_damaged: bool,
+    /// The `storage.type` of inputs that have none.
+    #[option(name = "storage.type")]
+    pub storage_type: Option<StorageType>,
+    /// Let inputs without a `storage.type` have the service's.
+    #[option(name = "storage.inherit", default = "off")]
+    pub storage_inherit: bool,
+    /// Chunk files have the size of their records always; accepted and without effect.
+    #[option(name = "storage.trim_files", default = "off")]
+    pub storage_trim_files: bool,
+    /// Show storage in the monitoring API.
+    #[option(name = "storage.metrics", default = "on")]
+    pub storage_metrics: bool,
+    /// Keep records that an output refuses, or that exceed `retry_limit`, as files.
+    #[option(name = "storage.keep.rejected", default = "off")]
+    pub storage_keep_rejected: bool,
+    /// The folder of those files below `storage.path`.
+    #[option(name = "storage.rejected.path", default = "rejected")]
+    pub storage_rejected_path: String,
+    /// The most that those files may take.
+    #[option(name = "storage.rejected.limit")]
+    pub storage_rejected_limit: Option<Size>,
     /// Write characters outside ASCII as \uXXXX in every JSON that leaves.
     #[option(name = "json.escape_unicode", default = "on")]
     pub escape_unicode: bool,
@@ -95,6 +138,13 @@ pub struct InputCommon {
     /// The most memory that records of this input may hold; 0 for no limit but the process's.
     #[option(default = "0")]
     pub mem_buf_limit: Size,
+    /// Where records are until they are delivered: `memory`; `filesystem` (below `storage.path`, in memory as far as
+    /// there is room); `memrb` (in memory, where the oldest make room for new ones within `mem_buf_limit`).
+    #[option(name = "storage.type")]
+    pub storage_type: Option<StorageType>,
+    /// Refuse records while `storage.max_chunks_up` chunks are in memory, instead of having them on the disk only.
+    #[option(name = "storage.pause_on_chunks_overlimit", default = "off")]
+    pub storage_pause: bool,
     /// When the sender is told that records were taken: `buffered` (they are in memory), `stored` (they survive a
     /// restart; with `storage.sync full` a power cut) or `delivered` (every output that takes them has accepted
     /// them). Without it what `storage.type` gives: buffered in memory, stored on the filesystem.
@@ -102,6 +152,26 @@ pub struct InputCommon {
     /// How long `acknowledge delivered` waits before the sender is told that it is not known.
     #[option(default = "30s", min = "1")]
     pub acknowledge_timeout: Period,
+}
+
+/// Where records are until they are delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, options::Choice)]
+pub enum StorageType {
+    /// In memory.
+    Memory,
+    /// On the disk.
+    Filesystem,
+    /// In memory, where the oldest make room for new ones.
+    Memrb,
+}
+
+/// How safe what is stored is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, options::Choice)]
+pub enum Sync {
+    /// Over the end of the process.
+    Normal,
+    /// Over a power cut.
+    Full,
 }
 
 /// How far records must have come when their sender is told that they were taken.
@@ -159,6 +229,9 @@ pub struct OutputCommon {
     /// Threads that flush; 0 for the core thread. Without it as many as the plugin wants.
     #[option(max = "64")]
     pub workers: Option<usize>,
+    /// The most bytes on the disk that wait for this output: the oldest are dropped beyond it; off for no limit.
+    #[option(name = "storage.total_limit_size")]
+    pub storage_total_limit: Option<TotalLimit>,
     /// How often a batch is retried before it is dropped: a number, no_limits or no_retries. Without it a batch
     /// is retried for as long as memory allows.
     pub retry_limit: Option<RetryLimit>,
@@ -245,6 +318,21 @@ impl Value for MemoryLimit {
             return Ok(MemoryLimit(None));
         }
         Size::parse(text).map(|size| MemoryLimit(Some(size.0)))
+    }
+}
+
+/// The most bytes on the disk that wait for an output; `None` is without limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TotalLimit(pub Option<u64>);
+
+impl Value for TotalLimit {
+    const KIND: options::Kind = options::Kind::Size;
+
+    fn parse(text: &str) -> Result<TotalLimit, options::Invalid> {
+        if ["off", "false"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+            return Ok(TotalLimit(None));
+        }
+        Size::parse(text).map(|size| TotalLimit((size.0 > 0).then_some(size.0)))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::common::Acknowledge;
 use crate::metrics::{InputMetrics, Reason};
 use crate::pass::{Origin, Pass, Passed, Work};
 use crate::receipt::{Fate, Part, Receipt};
+use crate::storage::Entry;
 use crate::store::Store;
 
 /// Records were not taken, or not brought as far as `acknowledge` asks for.
@@ -70,6 +71,12 @@ pub(crate) struct Promise {
     pub(crate) acknowledge: Acknowledge,
     /// How long `acknowledge delivered` waits.
     pub(crate) patience: Duration,
+    /// Records go to the disk, those that filters send under another tag too.
+    pub(crate) stored: bool,
+    /// Refuse records while so many chunks are on the disk.
+    pub(crate) pauses_at: Option<u64>,
+    /// The oldest records make room for new ones.
+    pub(crate) ring: bool,
 }
 
 /// How long the records of one request wait for room, in all, before they are refused.
@@ -112,7 +119,7 @@ impl Emitter {
     /// # Errors
     /// As of [`Emitter::append`].
     pub async fn append_all(&self, parts: Vec<(Tag, Events)>) -> Result<(), Refused> {
-        let Promise { acknowledge, patience } = self.shared.promise;
+        let Promise { acknowledge, patience, .. } = self.shared.promise;
         if acknowledge != Acknowledge::Delivered {
             return self.take(parts, &mut None).await;
         }
@@ -140,7 +147,7 @@ impl Emitter {
     }
 
     async fn take(&self, parts: Vec<(Tag, Events)>, receipts: &mut Receipts) -> Result<(), Refused> {
-        let Shared { origin, store, pass, .. } = &*self.shared;
+        let Shared { origin, store, pass, promise, .. } = &*self.shared;
         let deadline = Some(Instant::now() + PATIENCE);
         let mut ready = Vec::with_capacity(parts.len());
         for (tag, events) in parts {
@@ -151,9 +158,9 @@ impl Emitter {
                 continue;
             }
             let mut work = pass.start(origin, &tag, events, deadline);
-            gather(pass, store, &mut work, &mut ready, receipts).await?;
+            gather(pass, store, &mut work, &mut ready, receipts, promise).await?;
         }
-        put(store, &mut ready, receipts).await
+        put(store, &mut ready, receipts, promise).await
     }
 
     /// Waits for a page, at most until `deadline`. The lease pays for the writer's next one.
@@ -176,12 +183,13 @@ pub(crate) async fn gather(
     work: &mut Work,
     ready: &mut Vec<Passed>,
     receipts: &mut Receipts,
+    promise: &Promise,
 ) -> Result<(), Refused> {
     let enough = ready.len() + 1 + pass.tags();
     while let Some(passed) = pass.next(work).await? {
         ready.push(passed);
         if ready.len() > enough {
-            put(store, ready, receipts).await?;
+            put(store, ready, receipts, promise).await?;
             // A part is in: a refusal now would have the client send all of it again.
             work.deadline = None;
         }
@@ -194,8 +202,12 @@ pub(crate) async fn put(
     store: &Store,
     ready: &mut Vec<Passed>,
     receipts: &mut Receipts,
+    promise: &Promise,
 ) -> Result<(), Refused> {
     store.accepts()?;
+    if promise.stored {
+        return write(store, ready, receipts, promise).await;
+    }
     for Passed { origin, tag, events, taken: (records, bytes) } in ready.drain(..) {
         count(&origin.metrics, records, bytes, events.records);
         if events.records > 0 {
@@ -203,6 +215,37 @@ pub(crate) async fn put(
         }
     }
     store.hand_over().await
+}
+
+/// Puts records onto the disk, all or none, and counts them as taken.
+async fn write(
+    store: &Store,
+    ready: &mut Vec<Passed>,
+    receipts: &mut Receipts,
+    promise: &Promise,
+) -> Result<(), Refused> {
+    let mut counts = Vec::with_capacity(ready.len());
+    let mut entries = Vec::with_capacity(ready.len());
+    for Passed { origin, tag, events, taken } in ready.drain(..) {
+        let records = events.records;
+        counts.push((origin.metrics, taken, records));
+        // Chunk files are for records here: metrics are in memory.
+        if records > 0 && events.signal() != Signal::Logs {
+            store.put(origin.input, tag, events, receipts);
+        } else if records > 0 {
+            entries.push(Entry { input: origin.input, tag, events });
+        }
+    }
+    if !entries.is_empty() {
+        if let Some(most) = promise.pauses_at {
+            store.below(most).await?;
+        }
+        store.write(entries, receipts, promise.acknowledge != Acknowledge::Buffered).await?;
+    }
+    counts
+        .into_iter()
+        .for_each(|(metrics, (records, bytes), stored)| count(&metrics, records, bytes, stored));
+    Ok(())
 }
 
 /// Counts so that `records + added = removed + stored` at any time.

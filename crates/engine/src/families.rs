@@ -132,6 +132,33 @@ pub fn own(metrics: &Metrics) -> Vec<Family> {
         kind: Kind::Counter,
         samples: unrouted,
     });
+    let storage = &metrics.storage;
+    for (name, help, kind, value) in [
+        ("fluentbit_storage_mem_chunks", "Chunks in memory only.", Kind::Gauge, storage.memory_chunks.get()),
+        (
+            "fluentbit_storage_fs_chunks",
+            "Chunks on the disk that are known.",
+            Kind::Gauge,
+            storage.stored_chunks.get(),
+        ),
+        ("fluentbit_storage_fs_chunks_up", "Those in memory too.", Kind::Gauge, storage.stored_up.get()),
+        (
+            "weir_storage_found_records_total",
+            "Records found on the disk.",
+            Kind::Counter,
+            storage.found_records.get(),
+        ),
+        (
+            "weir_storage_kept_records_total",
+            "Dropped records kept as files.",
+            Kind::Counter,
+            storage.kept_records.get(),
+        ),
+        ("weir_storage_lost_records_total", "Records lost on the disk.", Kind::Counter, storage.lost.get()),
+    ] {
+        let samples = vec![Sample { labels: Vec::new(), value: value as f64 }];
+        all.push(Family { name, help, kind, samples });
+    }
     figures(&mut all, &metrics.outputs);
     all.retain(|family| !family.samples.is_empty());
     all

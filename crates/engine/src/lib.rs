@@ -11,6 +11,7 @@ mod direct;
 pub mod dispatch;
 pub mod emit;
 pub mod families;
+mod held;
 pub mod lane;
 pub mod limits;
 pub mod logs;
@@ -25,6 +26,7 @@ pub mod registry;
 pub mod retry;
 pub mod route;
 pub mod select;
+mod storage;
 pub mod store;
 
 pub use batch::{Batch, Part};

@@ -72,3 +72,35 @@ pub const FLUSH_LONGEST: Duration = Duration::from_secs(900);
 pub const RESTART_FIRST: Duration = Duration::from_secs(1);
 /// See [`RESTART_FIRST`].
 pub const RESTART_LONGEST: Duration = Duration::from_secs(60);
+
+/// Appends on their way to the disk. Each holds leased pages, so the ledger bounds their bytes.
+pub const APPEND_QUEUE: usize = 256;
+
+/// Appends that are written together, and synced once.
+pub const APPEND_GROUP: usize = 255;
+
+/// What the core asks of the disk, and what it is told.
+pub const DISK_QUEUE: usize = 64;
+
+/// Open chunks on the disk, over all inputs: one per input and tag. The oldest is sealed when another comes.
+pub const OPEN_STORED: usize = 4096;
+
+/// Chunks on the disk that the core knows by name. More wait there until these are fewer.
+pub const KNOWN_STORED: usize = 2048;
+
+/// Files that are looked for at a time, and bytes of them.
+pub const LOOK_FILES: usize = 64;
+/// See [`LOOK_FILES`].
+pub const LOOK_BYTES: u64 = 16 << 20;
+
+/// What is set aside to read chunks into, so that a full agent can still deliver what is on the disk.
+pub const LOAD_BYTES: usize = 4 << 20;
+
+/// How long the end of the agent waits for the disk.
+pub const DISK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A message about dropped records comes at most so often; it counts what it did not say.
+pub const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Folders of inputs that are known by number. Each reload numbers its inputs anew.
+pub const KNOWN_FOLDERS: usize = 4096;

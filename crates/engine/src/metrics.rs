@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use budget::Account;
+
 use crate::plugin::Output;
 
 /// A number that only grows.
@@ -159,6 +161,8 @@ pub struct InputMetrics {
     pub removed: Counter,
     /// Records that went into chunks.
     pub stored: Counter,
+    /// Chunks that made room for newer ones, with `storage.type memrb`.
+    pub ring_dropped_chunks: Counter,
 }
 
 /// A filter's counters.
@@ -265,6 +269,25 @@ impl Metrics {
     }
 }
 
+/// Chunks, and what became of those on the disk.
+#[derive(Debug, Default)]
+pub struct StorageMetrics {
+    /// Chunks that are in memory only.
+    pub memory_chunks: Gauge,
+    /// Chunks on the disk that the agent knows by name; more may wait there.
+    pub stored_chunks: Gauge,
+    /// Those of them that are in memory too.
+    pub stored_up: Gauge,
+    /// Records that were found on the disk.
+    pub found_records: Counter,
+    /// Dropped records that were kept as files.
+    pub kept_records: Counter,
+    /// Records that were lost on the disk.
+    pub lost: Arc<Dropped>,
+    /// Pays for what is read from the disk; a reload goes on with it.
+    pub(crate) account: OnceLock<Account>,
+}
+
 /// All counters of a pipeline.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -278,6 +301,8 @@ pub struct Metrics {
     pub unrouted_records: Counter,
     /// Numbers that inputs and emitters have used up.
     pub(crate) numbers: usize,
+    /// Chunks.
+    pub storage: Arc<StorageMetrics>,
 }
 
 /// The counters of the pipeline, which are there as soon as all of its instances are open. Cheap to clone.

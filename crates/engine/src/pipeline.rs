@@ -1,35 +1,35 @@
 //! Builds the instances of a configuration and runs them.
 
-use std::rc::Rc;
+mod core;
+mod lanes;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use budget::{Account, Budget, Pressure, Share};
 use event::{Entry, Tag};
 use options::{Options, Problem, Problems, Reader, Section, Text};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::common::{Acknowledge, FilterCommon, InputCommon, OutputCommon, Service, WhenFull};
+use self::core::Core;
+use self::lanes::LaneInput;
+use crate::common::{FilterCommon, InputCommon, OutputCommon, Service, WhenFull};
 use crate::direct::{Directory, InputRoutes};
 use crate::dispatch::{self, Answer, Dispatch, Target};
-use crate::emit::{self, Emitter, Promise};
-use crate::lane::{self, Stop, Stopper};
-use crate::limits::{
-    CHUNK_BYTES, FLUSH_EARLY, FLUSH_QUEUE, LEAST_PAGES, LEDGER_TICK, OWN_PART, RESTART_FIRST,
-    RESTART_LONGEST, SAID_AGAIN, SEALED_QUEUE, SHORTEST_TICK, WINDOW_ENTRIES,
-};
+use crate::emit::Promise;
+use crate::lane::{self, Stop};
+use crate::limits::{CHUNK_BYTES, FLUSH_QUEUE, LEAST_PAGES, OWN_PART, SEALED_QUEUE, WINDOW_ENTRIES};
 use crate::metrics::{Counters, InputMetrics, Metrics, OutputMetrics, Own};
 use crate::parsers::Parsers;
-use crate::pass::{Emits, Origin, Pass, Stage};
+use crate::pass::{Emits, Origin};
 use crate::plugin::{Filter, Input, Output, Setup};
 use crate::processors::{Of, Processors, Unit};
 use crate::registry::{Named, Registry};
 use crate::retry::Schedule;
-use crate::route::Routes;
 use crate::select::Select;
-use crate::store::{ChunkIds, Sealed, Store};
+use crate::storage;
+use crate::storage::setup::{self, Plan};
+use crate::store::ChunkIds;
 
 /// The sections of a configuration that make a pipeline.
 pub struct Sections<'a> {
@@ -67,6 +67,8 @@ pub struct Pipeline {
     budget: Budget,
     flush: Duration,
     grace: Option<Duration>,
+    storage: Option<Plan>,
+    pub(crate) rings: Vec<(Origin, usize)>,
 }
 
 struct InputInstance {
@@ -91,6 +93,7 @@ struct OutputInstance {
     metrics: Arc<OutputMetrics>,
     processors: Option<Processors>,
     workers: Option<usize>,
+    limit: Option<u64>,
 }
 
 /// What was opened, and what is to be said about it.
@@ -170,6 +173,7 @@ pub fn open(
         before,
         filtered: !sections.filters.is_empty(),
         directory: Directory::new(first),
+        rings: Vec::new(),
     };
     let inputs: Vec<_> =
         numbered(sections.inputs).filter_map(|(n, section)| opening.input(n, section)).collect();
@@ -180,9 +184,22 @@ pub fn open(
         numbered(sections.outputs).filter_map(|(n, section)| opening.output(n, section, single)).collect();
     let names: Vec<&str> = outputs.iter().map(|output| output.metrics.name.as_str()).collect();
     let direct = std::mem::take(&mut opening.directory).resolve(&names, &mut opening.problems);
-    let Opening { problems, unused, warnings, emitters, counters, .. } = opening;
+    let Opening { mut problems, unused, warnings, emitters, counters, rings, before, .. } = opening;
+    let of_inputs: Vec<_> =
+        inputs.iter().map(|input| &input.instance.origin.metrics).chain(&emitters).cloned().collect();
+    let mut folders: Vec<_> =
+        (first..).zip(&of_inputs).map(|(number, input)| (number, input.name.clone())).collect();
+    // A route has chunks of its own, and so a folder: by its place in the configuration.
+    folders.extend(direct.iter().map(|(number, _)| (*number, format!("route.{}", number & 0xffff))));
+    let of_storage = before.as_ref().map(|before| Arc::clone(&before.storage)).unwrap_or_default();
+    let storage = setup::plan(service, folders, outputs.len(), &of_storage, budget);
+    let storage = storage.unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     let metrics = Metrics {
-        inputs: inputs.iter().map(|input| &input.instance.origin.metrics).chain(&emitters).cloned().collect(),
+        inputs: of_inputs,
+        storage: of_storage,
         filters: filters.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
         outputs: outputs.iter().map(|instance| Arc::clone(&instance.metrics)).collect(),
         numbers: first + sections.inputs.len() + emitters.len(),
@@ -199,6 +216,8 @@ pub fn open(
         budget: budget.clone(),
         flush: service.flush.0.max(Duration::from_millis(10)),
         grace: service.grace.0,
+        storage,
+        rings,
     });
     Opened { pipeline, problems, unused, warnings }
 }
@@ -227,6 +246,8 @@ pub(crate) struct Opening<'a> {
     /// Whether there are filters.
     filtered: bool,
     directory: Directory,
+    /// Inputs whose oldest records make room for new ones, with the bytes they may hold.
+    rings: Vec<(Origin, usize)>,
 }
 
 impl Opening<'_> {
@@ -270,14 +291,14 @@ impl Opening<'_> {
         let setup = self.setup(alias, &format!("{}.{number}", plugin.name));
         let input = (plugin.open)(&mut reader, &setup);
         let limit = common.as_ref().map_or(0, |common| common.mem_buf_limit.0 as usize);
-        if common.as_ref().is_some_and(|common| common.acknowledge == Some(Acknowledge::Stored)) {
-            let what = "option \"acknowledge\": stored needs records on the filesystem".to_owned();
-            reader.refuse("acknowledge", what, Some("set storage.type to filesystem".to_owned()));
-        }
+        let promise = common.as_ref().map(|common| setup::promise(common, self.service, &mut reader));
+        let ring = promise.is_some_and(|promise| promise.ring);
+        let share = self.share("mem_buf_limit", limit, &mut reader);
+        // What is stored need not be in memory, and a ring makes room before it is full.
+        let share = if ring || promise.is_some_and(|promise| promise.stored) { Share::COMMON } else { share };
         // With several inputs each has a part that no other can take, so that a dead output stops those that it is
         // fed by and nobody else.
         let own = if self.inputs > 1 { self.budget.stat().size / OWN_PART / self.inputs } else { 0 };
-        let share = self.share("mem_buf_limit", limit, &mut reader);
         let share = Share { guaranteed: own.min(share.max), ..share };
         let chunks = setup.account("chunks", share, &mut reader);
         let window =
@@ -290,18 +311,17 @@ impl Opening<'_> {
         let metrics = Metrics::input(self.before.as_deref(), &setup.name);
         let tag = Tag::new(common.tag.as_deref().unwrap_or(&setup.name));
         let origin = Origin { input: self.first + number, account: chunks?, metrics };
+        if ring {
+            self.rings.push((origin.clone(), limit));
+        }
         let InputCommon { threaded, routable, .. } = common;
-        let promise = Promise {
-            acknowledge: common.acknowledge.unwrap_or(Acknowledge::Buffered),
-            patience: common.acknowledge_timeout.duration(),
-        };
         let instance = InputInstance {
             input: input?,
             name: setup.name,
             tag,
             origin,
             decode: decode?,
-            promise,
+            promise: promise?,
             threaded,
             routable,
             alive: watch::Sender::new(()),
@@ -385,9 +405,10 @@ impl Opening<'_> {
         };
         let own = Own(output.clone());
         let metrics = Arc::new(OutputMetrics { name: setup.name, own, ..OutputMetrics::default() });
-        let when_full = common.when_full;
-        let workers = common.workers;
-        Some(OutputInstance { output: output?, pattern, plan, when_full, metrics, processors, workers })
+        let limit = common.storage_total_limit.and_then(|limit| limit.0);
+        let (when_full, workers) = (common.when_full, common.workers);
+        let output = output?;
+        Some(OutputInstance { output, pattern, plan, when_full, metrics, processors, workers, limit })
     }
 }
 
@@ -419,6 +440,9 @@ impl Pipeline {
     /// # Errors
     /// One line for each instance that cannot start.
     pub fn start(&self) -> Result<(), Vec<String>> {
+        if let Some(plan) = self.storage.as_ref().filter(|plan| plan.fresh) {
+            storage::prepare(&plan.layout).map_err(|problem| vec![problem])?;
+        }
         let outputs = self.outputs.iter().map(|o| (&o.metrics.name, o.output.start()));
         let inputs = self.inputs.iter().map(|i| (&i.instance.name, i.instance.input.start()));
         let failed =
@@ -428,21 +452,21 @@ impl Pipeline {
     }
 
     /// Runs until `stop`, then drains within the grace; what comes out of `switches` takes its place meanwhile.
-    /// Must be called in a [`LocalSet`]. Returns how many batches and chunks were left undelivered.
+    /// Must be called in a [`LocalSet`](tokio::task::LocalSet). Returns how many batches and chunks were left undelivered.
     ///
     /// # Errors
     /// The system's, when a lane's thread cannot be made.
     pub async fn run(self, stop: Stop, switches: mpsc::Receiver<Switch>) -> std::io::Result<usize> {
         let (answers, answered) = mpsc::channel(FLUSH_QUEUE);
         let (sealer, sealed) = mpsc::channel(SEALED_QUEUE);
-        let routes = Routes::new(Vec::new());
-        let dispatch = Dispatch::new(routes, Vec::new(), Arc::default(), seed());
         let mut core = Core {
-            dispatch,
+            dispatch: Dispatch::new(Arc::clone(&self.metrics), seed()),
             sealer: Some(sealer),
             sealed: Some(sealed),
             answers,
             answered,
+            disk: None,
+            told: None,
             ids: ChunkIds::default(),
             budget: self.budget.clone(),
             pressure: watch::Sender::new(Pressure::Calm),
@@ -477,7 +501,7 @@ fn open_lanes(
     index: usize,
     answers: &mpsc::Sender<Answer>,
 ) -> std::io::Result<Target> {
-    let OutputInstance { output, plan, when_full, metrics, processors, workers, .. } = instance;
+    let OutputInstance { output, plan, when_full, metrics, processors, workers, limit, .. } = instance;
     let mut drive = output.drive();
     drive.lanes = workers.unwrap_or(drive.lanes);
     if processors.is_some() {
@@ -500,382 +524,5 @@ fn open_lanes(
         }
         lanes.push(jobs);
     }
-    Ok(Target { metrics, plan, drive, when_full, signals: output.signals(), lanes })
-}
-
-/// Everything that the lanes of inputs need.
-struct Lanes {
-    filters: Vec<Unit>,
-    sealer: mpsc::Sender<Sealed>,
-    ids: ChunkIds,
-    flush: Duration,
-    pressure: watch::Receiver<Pressure>,
-    grace: Option<Duration>,
-    stop: Stop,
-}
-
-/// What goes to the thread of a lane.
-struct LaneParts {
-    filters: Vec<Unit>,
-    sealer: mpsc::Sender<Sealed>,
-    ids: ChunkIds,
-    flush: Duration,
-    pressure: watch::Receiver<Pressure>,
-    grace: Option<Duration>,
-    stop: Stop,
-}
-
-impl Lanes {
-    fn parts(&self) -> LaneParts {
-        LaneParts {
-            filters: self.filters.iter().map(Unit::for_lane).collect(),
-            sealer: self.sealer.clone(),
-            ids: self.ids.clone(),
-            flush: self.flush,
-            pressure: self.pressure.clone(),
-            grace: self.grace,
-            stop: self.stop.clone(),
-        }
-    }
-
-    /// Each input gets its lanes; those that want none share one on the core thread.
-    fn open(self, inputs: Vec<LaneInput>) -> std::io::Result<()> {
-        let mut on_core = Vec::new();
-        for input in inputs {
-            let lanes = input.instance.input.lanes().max(usize::from(input.instance.threaded));
-            if lanes == 0 {
-                on_core.push(input);
-                continue;
-            }
-            for number in 0..lanes {
-                let (parts, input) = (self.parts(), input.for_lane());
-                lane::spawn(format!("in:{}:{number}", input.instance.name), move || parts.run(vec![input]))?;
-            }
-        }
-        if !on_core.is_empty() {
-            tokio::task::spawn_local(self.parts().run(on_core));
-        }
-        Ok(())
-    }
-}
-
-/// An input as it goes to the thread of a lane.
-struct LaneInput {
-    instance: Arc<InputInstance>,
-    processors: Vec<Unit>,
-    /// Ends with the instance that it replaces.
-    predecessor: Option<watch::Receiver<()>>,
-}
-
-impl LaneInput {
-    fn for_lane(&self) -> LaneInput {
-        let processors = self.processors.iter().map(Unit::for_lane).collect();
-        let predecessor = self.predecessor.clone();
-        LaneInput { instance: Arc::clone(&self.instance), processors, predecessor }
-    }
-}
-
-impl LaneParts {
-    /// Runs inputs until they are done or `stop` and half of the grace are over, then seals what is open.
-    async fn run(self, inputs: Vec<LaneInput>) {
-        let store = Rc::new(Store::new(self.sealer, self.ids));
-        let filters: Vec<Rc<Stage>> = self.filters.into_iter().map(Unit::stage).collect();
-        let mut passes = Vec::new();
-        let tasks = LocalSet::new();
-        for LaneInput { instance, processors, predecessor } in inputs {
-            let mut stages: Vec<Rc<Stage>> = processors.into_iter().map(Unit::stage).collect();
-            let own = stages.len();
-            stages.extend(filters.iter().cloned());
-            let pass = Pass::new(stages, own, instance.decode.clone()).with_stop(self.stop.clone());
-            let pass = pass.with_routes(instance.routes.clone());
-            let pass = Rc::new(pass);
-            passes.push((Rc::clone(&pass), instance.origin.clone()));
-            let (origin, tag) = (instance.origin.clone(), instance.tag.clone());
-            let emitter = Emitter::new(origin, tag, Rc::clone(&store), pass, instance.promise);
-            tasks.spawn_local(keep_running(instance, predecessor, emitter, self.stop.clone()));
-        }
-        let clock = Clock { passes, store: &store };
-        let half = self.grace.map(|grace| grace / 2);
-        let overdue = async {
-            self.stop.requested().await;
-            match half {
-                Some(half) => tokio::time::sleep(half).await,
-                None => std::future::pending().await,
-            }
-        };
-        let ended = Notify::new();
-        let running = async {
-            tokio::select! {
-                () = tasks => {}
-                () = overdue => {
-                    tracing::warn!("an input did not end within half of the grace: it is cut off");
-                }
-            }
-            ended.notify_one();
-        };
-        let everything = async {
-            // A tick is never broken off: what a filter has let go of would be lost.
-            tokio::join!(running, clock.keep_ticking(&ended));
-            clock.tick(true).await;
-        };
-        tokio::select! {
-            () = everything => {}
-            () = keep_flushing(&store, self.flush, self.pressure) => {}
-        }
-        // It has said what is lost, if the engine did not wait for it.
-        let _stopped = store.flush().await;
-    }
-}
-
-/// Sends what is open on its way: every `period`, and more often while memory is short.
-async fn keep_flushing(store: &Store, period: Duration, mut pressure: watch::Receiver<Pressure>) {
-    let mut timer = tokio::time::interval(period);
-    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let short = *pressure.borrow_and_update() >= Pressure::Flush;
-        tokio::select! {
-            _ = timer.tick() => {}
-            () = tokio::time::sleep(FLUSH_EARLY), if short && period > FLUSH_EARLY => timer.reset(),
-            changed = pressure.changed() => match changed {
-                Ok(()) => continue,
-                // The core has ended.
-                Err(_) => return,
-            },
-        }
-        if store.flush().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Lets filters that hold records back let go of them.
-struct Clock<'a> {
-    passes: Vec<(Rc<Pass>, Origin)>,
-    store: &'a Store,
-}
-
-impl Clock<'_> {
-    /// The stages of the lane, each once: the processors of every input and what all of them share.
-    fn stages(&self) -> impl Iterator<Item = (&Pass, &Origin, std::ops::Range<usize>)> {
-        self.passes.iter().enumerate().flat_map(|(index, (pass, origin))| {
-            let (own, shared) = pass.own_and_shared();
-            let shared = if index == 0 { shared } else { 0..0 };
-            [own, shared].map(|stages| (&**pass, origin, stages))
-        })
-    }
-
-    async fn keep_ticking(&self, ended: &Notify) {
-        let interval = self.stages().filter_map(|(pass, _, stages)| pass.interval(stages)).min();
-        let Some(interval) = interval else { return };
-        let mut timer = tokio::time::interval(interval.max(SHORTEST_TICK));
-        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = timer.tick() => self.tick(false).await,
-                () = ended.notified() => return,
-            }
-        }
-    }
-
-    /// Filters come in their order: what one lets go of may be held back by the next.
-    async fn tick(&self, last: bool) {
-        for (pass, origin, stages) in self.stages() {
-            for at in stages.filter(|at| pass.interval(*at..at + 1).is_some()) {
-                let mut ready = Vec::new();
-                let passed = async {
-                    let mut work = pass.tick(at, origin, last).await?;
-                    emit::gather(pass, self.store, &mut work, &mut ready, &mut None).await?;
-                    emit::put(self.store, &mut ready, &mut None).await
-                };
-                if passed.await.is_err() {
-                    tracing::error!("records that a filter held back are lost: there is no room for them");
-                }
-            }
-        }
-    }
-}
-
-/// Runs an input; when it fails, again after a wait that grows.
-async fn keep_running(
-    instance: Arc<InputInstance>,
-    predecessor: Option<watch::Receiver<()>>,
-    emitter: Emitter,
-    stop: Stop,
-) {
-    if let Some(mut predecessor) = predecessor.filter(|_| !instance.input.overlaps()) {
-        // Nothing is ever sent: it ends when the sender is dropped.
-        tokio::select! {
-            _ended = predecessor.changed() => {}
-            () = stop.requested() => return,
-        }
-    }
-    let mut wait = RESTART_FIRST;
-    loop {
-        let run = Arc::clone(&instance.input).run(emitter.clone(), stop.clone());
-        let why = match tokio::task::spawn_local(run).await {
-            Ok(Ok(())) => return,
-            Ok(Err(why)) => why,
-            Err(_) => "it stopped at a bug (see the message above)".to_owned(),
-        };
-        tracing::error!("[input:{}] {why}; it is started again in {} s", instance.name, wait.as_secs());
-        tokio::select! {
-            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RESTART_LONGEST),
-            () = stop.requested() => return,
-        }
-    }
-}
-
-/// The core thread's loop.
-struct Core {
-    dispatch: Dispatch,
-    /// For the lanes of inputs; `None` when no more are opened.
-    sealer: Option<mpsc::Sender<Sealed>>,
-    /// `None` when all lanes have ended.
-    sealed: Option<mpsc::Receiver<Sealed>>,
-    /// For the lanes of outputs.
-    answers: mpsc::Sender<Answer>,
-    answered: mpsc::Receiver<Answer>,
-    ids: ChunkIds,
-    budget: Budget,
-    /// How full the budget is, for the lanes.
-    pressure: watch::Sender<Pressure>,
-    /// When it was said last that it is full.
-    said: Option<Instant>,
-    grace: Option<Duration>,
-    deadline: Option<Instant>,
-    /// Stops the inputs that run.
-    inputs: Stopper,
-    /// By the name of the input: ends with it.
-    alive: Vec<(String, watch::Receiver<()>)>,
-    /// Those that hear of the end. One that was replaced had its say before it ended.
-    running: Vec<Arc<dyn Input>>,
-}
-
-impl Core {
-    async fn run(mut self, stop: Stop, mut switches: mpsc::Receiver<Switch>) -> usize {
-        let mut tick = tokio::time::interval(LEDGER_TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut stopping = false;
-        loop {
-            let due = self.dispatch.next_due();
-            tokio::select! {
-                chunk = next_sealed(&mut self.sealed) => match chunk {
-                    Some(chunk) => self.dispatch.route(chunk),
-                    None => self.sealed = None,
-                },
-                Some(answer) = self.answered.recv() => self.dispatch.settle(answer, Instant::now()),
-                () = until(due) => {}
-                _ = tick.tick() => self.look_at_memory(),
-                Some(Switch { pipeline, done }) = switches.recv(), if !stopping => {
-                    // Who asked may have given up waiting.
-                    let _gone = done.send(self.switch(pipeline));
-                }
-                () = stop.requested(), if !stopping => {
-                    stopping = true;
-                    self.begin_stop();
-                }
-                () = until(self.deadline) => break,
-            }
-            self.dispatch.due(Instant::now());
-            if stopping && self.sealed.is_none() && self.dispatch.pending() == 0 {
-                break;
-            }
-        }
-        // What the lanes sealed and nobody routed any more is undelivered too.
-        let unrouted = std::iter::from_fn(|| self.sealed.as_mut()?.try_recv().ok()).count();
-        self.running.iter().for_each(|input| input.stopped());
-        self.dispatch.pending() + unrouted
-    }
-
-    /// Lets a pipeline take the place of the running one. Its inputs begin, those before end; what is not
-    /// delivered goes to the outputs of the same names.
-    fn switch(&mut self, pipeline: Pipeline) -> std::io::Result<()> {
-        let Pipeline { mut inputs, filters, outputs, direct, metrics, flush, grace, .. } = pipeline;
-        let places = self.dispatch.places(outputs.len());
-        let mut patterns = vec![None; places.iter().max().map_or(0, |last| last + 1)];
-        let mut targets = Vec::new();
-        let direct = direct
-            .into_iter()
-            .map(|(number, outputs)| (number, outputs.iter().map(|at| places[*at]).collect()));
-        let direct = direct.collect();
-        for (place, output) in places.into_iter().zip(outputs) {
-            patterns[place] = output.pattern.clone();
-            targets.push((place, open_lanes(output, place, &self.answers)?));
-        }
-        let unroutable = inputs.iter().filter(|input| !input.instance.routable);
-        let unroutable = unroutable.map(|input| input.instance.origin.input).collect();
-        let Some(sealer) = self.sealer.clone() else { return Err(std::io::Error::other("the agent stops")) };
-        let next = self.inputs.apart();
-        let mut alive = Vec::new();
-        for input in &mut inputs {
-            let name = &input.instance.name;
-            let before = self.alive.iter().find(|(known, _)| known == name);
-            input.predecessor = before.map(|(_, receiver)| receiver.clone());
-            alive.push((name.clone(), input.instance.alive.subscribe()));
-        }
-        let running = inputs.iter().map(|input| Arc::clone(&input.instance.input)).collect();
-        let (ids, pressure) = (self.ids.clone(), self.pressure.subscribe());
-        let lanes = Lanes { filters, sealer, ids, flush, pressure, grace, stop: next.stop() };
-        if let Err(error) = lanes.open(inputs) {
-            next.say();
-            return Err(error);
-        }
-        self.dispatch.replace(Routes::new(patterns).without(unroutable).with(direct), targets, metrics);
-        self.inputs.say();
-        (self.inputs, self.alive, self.grace) = (next, alive, grace);
-        self.running = running;
-        Ok(())
-    }
-
-    fn look_at_memory(&mut self) {
-        self.budget.tick();
-        let (before, now) = (*self.pressure.borrow(), self.budget.pressure());
-        if now >= Pressure::Close {
-            let stat = self.budget.stat();
-            self.dispatch.shed(stat.limit.saturating_sub(stat.guaranteed + stat.reserve));
-        }
-        if before == now {
-            return;
-        }
-        let quiet = self.said.is_none_or(|said| said.elapsed() >= SAID_AGAIN);
-        if now >= Pressure::Close && before < Pressure::Close && quiet {
-            self.said = Some(Instant::now());
-            let stat = self.budget.stat();
-            tracing::warn!(
-                "[memory] {} of {} bytes are held: new connections are turned away, records wait for room or are \
-                 refused until the outputs have caught up",
-                stat.held,
-                stat.limit
-            );
-        }
-        self.pressure.send_replace(now);
-    }
-
-    fn begin_stop(&mut self) {
-        let now = Instant::now();
-        match self.grace {
-            Some(grace) => {
-                tracing::warn!("[engine] service will shutdown in max {} seconds", grace.as_secs())
-            }
-            None => tracing::warn!("[engine] service will shutdown when everything is delivered"),
-        }
-        self.deadline = self.grace.map(|grace| now + grace);
-        self.inputs.say();
-        self.sealer = None;
-        self.dispatch.hasten(now);
-    }
-}
-
-async fn next_sealed(sealed: &mut Option<mpsc::Receiver<Sealed>>) -> Option<Sealed> {
-    match sealed {
-        Some(sealed) => sealed.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
+    Ok(Target { metrics, plan, drive, when_full, signals: output.signals(), lanes, limit })
 }

@@ -47,6 +47,11 @@ impl Slip {
         Part { slip: self.0.subscribe(), records }
     }
 
+    /// Whether nobody waits any more.
+    pub fn is_unwatched(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// All records so far survive a restart.
     pub fn stored(&self) {
         self.0.send_replace(Progress::Stored);

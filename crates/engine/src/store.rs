@@ -4,14 +4,16 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event::{Chunk, Events, Tag};
 use tokio::sync::mpsc;
 
-use crate::emit::{Receipts, Refused};
+use crate::emit::{PATIENCE, Receipts, Refused};
 use crate::limits::{CHUNK_BYTES, OPEN_CHUNKS};
-use crate::receipt::Slip;
+use crate::metrics::StorageMetrics;
+use crate::receipt::{Part, Slip};
+use crate::storage::{Append, Entry, Stored, Writer};
 
 /// The numbers of chunks, unique in the process.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +40,17 @@ pub struct Sealed {
     pub chunk: Chunk,
     /// Who waits for what becomes of them.
     pub slip: Option<Slip>,
+    /// Their file, if they have one.
+    pub(crate) stored: Option<Stored>,
+    /// The records are in memory, and not on the disk only.
+    pub(crate) here: bool,
+}
+
+/// The disk as a lane sees it.
+#[derive(Clone)]
+pub(crate) struct Disk {
+    pub(crate) writer: Writer,
+    pub(crate) metrics: Arc<StorageMetrics>,
 }
 
 /// The open chunks of one lane.
@@ -48,12 +61,69 @@ pub struct Store {
     ready: RefCell<VecDeque<Sealed>>,
     sealed: mpsc::Sender<Sealed>,
     ids: ChunkIds,
+    disk: Option<Disk>,
+    /// On their way to the disk. They stand here for the same reason.
+    appends: RefCell<VecDeque<Append>>,
 }
 
 impl Store {
-    /// A store that hands sealed chunks to `sealed`.
-    pub fn new(sealed: mpsc::Sender<Sealed>, ids: ChunkIds) -> Store {
-        Store { open: RefCell::default(), ready: RefCell::default(), sealed, ids }
+    /// A store that hands sealed chunks to `sealed`, and to the disk what belongs there.
+    pub(crate) fn new(sealed: mpsc::Sender<Sealed>, ids: ChunkIds, disk: Option<Disk>) -> Store {
+        let (open, ready, appends) = Default::default();
+        Store { open, ready, sealed, ids, disk, appends }
+    }
+
+    /// Stores records on the disk, all or none. When `wait` is set this returns when they are as safe as
+    /// `storage.sync` says.
+    ///
+    /// # Errors
+    /// [`Refused`] when they cannot be stored.
+    pub(crate) async fn write(
+        &self,
+        entries: Vec<Entry>,
+        receipts: &mut Receipts,
+        wait: bool,
+    ) -> Result<(), Refused> {
+        let (append, answered) = Append::new(entries, receipts.is_some());
+        self.appends.borrow_mut().push_back(append);
+        self.pump().await?;
+        if !wait && receipts.is_none() {
+            return Ok(());
+        }
+        let parts: Vec<Part> = answered.await.map_err(|_| Refused::Stopping)??;
+        if let Some(receipts) = receipts {
+            receipts.extend(parts);
+        }
+        Ok(())
+    }
+
+    /// Waits until fewer than so many chunks are on the disk.
+    ///
+    /// # Errors
+    /// [`Refused`] when that takes longer than [`PATIENCE`].
+    pub(crate) async fn below(&self, most: u64) -> Result<(), Refused> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let started = Instant::now();
+        while disk.metrics.stored_chunks.get() >= most {
+            if started.elapsed() > PATIENCE {
+                let why = format!("storage.max_chunks_up is reached: {most} chunks wait for the outputs");
+                return Err(Refused::NotStored(why.into()));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// Hands appends to the disk.
+    async fn pump(&self) -> Result<(), Refused> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        while !self.appends.borrow().is_empty() {
+            let permit = disk.writer.reserve().await?;
+            if let Some(append) = self.appends.borrow_mut().pop_front() {
+                permit.send(append);
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is somebody to deliver what comes in.
@@ -72,7 +142,8 @@ impl Store {
         let mut open: Vec<Open> = self.open.take().into_values().collect();
         open.sort_unstable_by_key(|open| open.chunk.id);
         self.ready.borrow_mut().extend(open.into_iter().map(Open::seal));
-        self.hand_over().await
+        self.hand_over().await?;
+        self.pump().await
     }
 
     /// Sends sealed chunks to the core. Waits while it has too many.
@@ -143,7 +214,7 @@ impl Open {
     }
 
     fn seal(self) -> Sealed {
-        Sealed { chunk: self.chunk, slip: self.slip }
+        Sealed { chunk: self.chunk, slip: self.slip, stored: None, here: true }
     }
 }
 
@@ -179,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn records_of_a_tag_share_a_chunk_until_it_is_full() {
         let (sender, mut sealed) = mpsc::channel(64);
-        let store = Store::new(sender, ChunkIds::default());
+        let store = Store::new(sender, ChunkIds::default(), None);
         let account = account();
         for _ in 0..45 {
             append(&store, "a", events(&account, 100_000)).await;
@@ -197,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_goes_away_while_waiting_takes_no_records_with_it() {
         let (sender, mut sealed) = mpsc::channel(1);
-        let store = Store::new(sender, ChunkIds::default());
+        let store = Store::new(sender, ChunkIds::default(), None);
         let account = account();
         for number in 0..5 {
             let tag = number.to_string();
@@ -222,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn open_chunks_are_bounded_whatever_the_tags() {
         let (sender, mut sealed) = mpsc::channel(2 * OPEN_CHUNKS);
-        let store = Store::new(sender, ChunkIds::default());
+        let store = Store::new(sender, ChunkIds::default(), None);
         let account = account();
         for number in 0..OPEN_CHUNKS + 10 {
             append(&store, &number.to_string(), events(&account, 10)).await;
