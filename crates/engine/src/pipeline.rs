@@ -187,10 +187,7 @@ pub fn open(
     let Opening { mut problems, unused, warnings, emitters, counters, rings, before, .. } = opening;
     let of_inputs: Vec<_> =
         inputs.iter().map(|input| &input.instance.origin.metrics).chain(&emitters).cloned().collect();
-    let mut folders: Vec<_> =
-        (first..).zip(&of_inputs).map(|(number, input)| (number, input.name.clone())).collect();
-    // A route has chunks of its own, and so a folder: by its place in the configuration.
-    folders.extend(direct.iter().map(|(number, _)| (*number, format!("route.{}", number & 0xffff))));
+    let folders = folders(first, &of_inputs, direct.iter().map(|(number, _)| *number));
     let of_storage = before.as_ref().map(|before| Arc::clone(&before.storage)).unwrap_or_default();
     let storage = setup::plan(service, folders, outputs.len(), &of_storage, budget);
     let storage = storage.unwrap_or_else(|problem| {
@@ -220,6 +217,17 @@ pub fn open(
         rings,
     });
     Opened { pipeline, problems, unused, warnings }
+}
+
+/// The folders of the storage, by number: one for each input, and one for each route, which has chunks of its own.
+fn folders(
+    first: usize,
+    inputs: &[Arc<InputMetrics>],
+    routes: impl Iterator<Item = usize>,
+) -> Vec<(usize, String)> {
+    let of_inputs = (first..).zip(inputs).map(|(number, input)| (number, input.name.clone()));
+    // A route by its place in the configuration.
+    of_inputs.chain(routes.map(|number| (number, format!("route.{}", number & 0xffff)))).collect()
 }
 
 fn numbered(sections: &[Section]) -> impl Iterator<Item = (usize, &Section)> {

@@ -311,72 +311,68 @@ impl Raw {
     }
 }
 
+/// What a client may send behind the preface, and the reason that it is to hear.
+fn broken_rules() -> Vec<(&'static str, u32, Vec<u8>)> {
+    let first = frame(4, 0, 0, &[]);
+    vec![
+        ("a frame before the settings", 1, head(1, true)),
+        ("settings on a stream", 1, [first.clone(), frame(4, 0, 1, &[])].concat()),
+        ("settings of an odd length", 6, [first.clone(), frame(4, 0, 0, &[0; 5])].concat()),
+        ("settings acknowledged with a payload", 6, [first.clone(), frame(4, 1, 0, &[0; 6])].concat()),
+        ("push that is neither on nor off", 1, frame(4, 0, 0, &[0, 2, 0, 0, 0, 2])),
+        ("a window beyond the largest", 3, frame(4, 0, 0, &[0, 4, 0x80, 0, 0, 0])),
+        ("a frame size below the least", 1, frame(4, 0, 0, &[0, 5, 0, 0, 0x3f, 0xff])),
+        ("settings without end", 11, frame(4, 0, 0, &[0, 9, 0, 0, 0, 0].repeat(300))),
+        ("a frame above the largest", 6, [first.clone(), frame(0, 0, 1, &[0; 16_385])].concat()),
+        ("data on no stream", 1, [first.clone(), frame(0, 0, 0, &[1])].concat()),
+        ("data on a stream that was not begun", 1, [first.clone(), frame(0, 0, 1, &[1])].concat()),
+        (
+            "padding longer than the data",
+            1,
+            [first.clone(), head(1, false), frame(0, 8, 1, &[9, 1])].concat(),
+        ),
+        ("a head on an even stream", 1, [first.clone(), head(2, true)].concat()),
+        ("a head on no stream", 1, [first.clone(), head(0, true)].concat()),
+        (
+            "a head without its rest",
+            1,
+            [first.clone(), frame(1, 1, 1, POST), frame(6, 0, 0, &[0; 8])].concat(),
+        ),
+        ("the rest of another head", 1, [first.clone(), frame(1, 1, 1, POST), frame(9, 4, 3, &[])].concat()),
+        ("a rest without a head", 1, [first.clone(), frame(9, 4, 1, &[])].concat()),
+        (
+            "rests with nothing in them",
+            11,
+            [first.clone(), frame(1, 1, 1, POST), frame(9, 0, 1, &[])].concat(),
+        ),
+        ("a head without end", 11, {
+            let rest = frame(9, 0, 1, &literal(b"a", &[b'v'; 120]).repeat(40));
+            [first.clone(), frame(1, 1, 1, POST), rest.repeat(4)].concat()
+        }),
+        ("a head that cannot be decompressed", 9, [first.clone(), frame(1, 5, 1, &[0xff, 0x80])].concat()),
+        ("a ping on a stream", 1, [first.clone(), frame(6, 0, 1, &[0; 8])].concat()),
+        ("a short ping", 6, [first.clone(), frame(6, 0, 0, &[0; 7])].concat()),
+        ("a reset of no stream", 1, [first.clone(), frame(3, 0, 0, &[0; 4])].concat()),
+        ("a reset of a stream that was not begun", 1, [first.clone(), frame(3, 0, 5, &[0; 4])].concat()),
+        ("a short reset", 6, [first.clone(), frame(3, 0, 1, &[0; 3])].concat()),
+        ("a window that grows by nothing", 1, [first.clone(), frame(8, 0, 0, &[0; 4])].concat()),
+        (
+            "a window that grows too large",
+            3,
+            [first.clone(), frame(8, 0, 0, &[0x7f, 255, 255, 255])].concat(),
+        ),
+        ("a promise", 1, [first.clone(), frame(5, 4, 1, &[0, 0, 0, 2])].concat()),
+    ]
+}
+
 #[test]
 fn what_breaks_the_rules_ends_the_connection_with_the_reason() {
     run(async {
         let world = world(Share::COMMON, |_| {}).await;
-        let first = frame(4, 0, 0, &[]);
-        let cases: &[(&str, u32, Vec<u8>)] = &[
-            ("a frame before the settings", 1, head(1, true)),
-            ("settings on a stream", 1, [first.clone(), frame(4, 0, 1, &[])].concat()),
-            ("settings of an odd length", 6, [first.clone(), frame(4, 0, 0, &[0; 5])].concat()),
-            ("settings acknowledged with a payload", 6, [first.clone(), frame(4, 1, 0, &[0; 6])].concat()),
-            ("push that is neither on nor off", 1, frame(4, 0, 0, &[0, 2, 0, 0, 0, 2])),
-            ("a window beyond the largest", 3, frame(4, 0, 0, &[0, 4, 0x80, 0, 0, 0])),
-            ("a frame size below the least", 1, frame(4, 0, 0, &[0, 5, 0, 0, 0x3f, 0xff])),
-            ("settings without end", 11, frame(4, 0, 0, &[0, 9, 0, 0, 0, 0].repeat(300))),
-            ("a frame above the largest", 6, [first.clone(), frame(0, 0, 1, &[0; 16_385])].concat()),
-            ("data on no stream", 1, [first.clone(), frame(0, 0, 0, &[1])].concat()),
-            ("data on a stream that was not begun", 1, [first.clone(), frame(0, 0, 1, &[1])].concat()),
-            (
-                "padding longer than the data",
-                1,
-                [first.clone(), head(1, false), frame(0, 8, 1, &[9, 1])].concat(),
-            ),
-            ("a head on an even stream", 1, [first.clone(), head(2, true)].concat()),
-            ("a head on no stream", 1, [first.clone(), head(0, true)].concat()),
-            (
-                "a head without its rest",
-                1,
-                [first.clone(), frame(1, 1, 1, POST), frame(6, 0, 0, &[0; 8])].concat(),
-            ),
-            (
-                "the rest of another head",
-                1,
-                [first.clone(), frame(1, 1, 1, POST), frame(9, 4, 3, &[])].concat(),
-            ),
-            ("a rest without a head", 1, [first.clone(), frame(9, 4, 1, &[])].concat()),
-            (
-                "rests with nothing in them",
-                11,
-                [first.clone(), frame(1, 1, 1, POST), frame(9, 0, 1, &[])].concat(),
-            ),
-            ("a head without end", 11, {
-                let rest = frame(9, 0, 1, &literal(b"a", &[b'v'; 120]).repeat(40));
-                [first.clone(), frame(1, 1, 1, POST), rest.repeat(4)].concat()
-            }),
-            (
-                "a head that cannot be decompressed",
-                9,
-                [first.clone(), frame(1, 5, 1, &[0xff, 0x80])].concat(),
-            ),
-            ("a ping on a stream", 1, [first.clone(), frame(6, 0, 1, &[0; 8])].concat()),
-            ("a short ping", 6, [first.clone(), frame(6, 0, 0, &[0; 7])].concat()),
-            ("a reset of no stream", 1, [first.clone(), frame(3, 0, 0, &[0; 4])].concat()),
-            ("a reset of a stream that was not begun", 1, [first.clone(), frame(3, 0, 5, &[0; 4])].concat()),
-            ("a short reset", 6, [first.clone(), frame(3, 0, 1, &[0; 3])].concat()),
-            ("a window that grows by nothing", 1, [first.clone(), frame(8, 0, 0, &[0; 4])].concat()),
-            (
-                "a window that grows too large",
-                3,
-                [first.clone(), frame(8, 0, 0, &[0x7f, 255, 255, 255])].concat(),
-            ),
-            ("a promise", 1, [first.clone(), frame(5, 4, 1, &[0, 0, 0, 2])].concat()),
-        ];
-        for (case, reason, bytes) in cases {
+        for (case, reason, bytes) in broken_rules() {
             let mut raw = Raw::connect(&world).await;
             raw.send(PREFACE).await;
-            raw.send(bytes).await;
+            raw.send(&bytes).await;
             let last = raw.next_of(7).await.unwrap_or_else(|| panic!("{case}: closed without a word"));
             assert_eq!(last.payload[4..8], reason.to_be_bytes(), "{case}");
             assert_eq!(raw.next().await, None, "{case}");
