@@ -210,7 +210,8 @@ fn kills(sync: &str, times: u64) {
         }
         // The moment is taken from the clock: no two kills come at the same place.
         for _ in 0..times {
-            let random = Instant::now().elapsed().subsec_nanos() as u64 ^ u64::from(agent.child.id()) * 7919;
+            let random =
+                Instant::now().elapsed().subsec_nanos() as u64 ^ (u64::from(agent.child.id()) * 7919);
             std::thread::sleep(Duration::from_millis(200 + random % 700));
             agent.kill();
             agent.wait();

@@ -48,12 +48,13 @@ pub(crate) fn grant(budget: &Inner, state: &mut State) -> Vec<Waker> {
             blocked = true;
         }
     }
-    if blocked && let Some(oldest) = finisher(&mut waiters, state.finisher) {
-        if budget.charge(state, &oldest.account, oldest.bytes, 0) {
-            state.finisher = Some(oldest.ticket);
-            oldest.granted = true;
-            woken.push(oldest.waker.clone());
-        }
+    if blocked
+        && let Some(oldest) = finisher(&mut waiters, state.finisher)
+        && budget.charge(state, &oldest.account, oldest.bytes, 0)
+    {
+        state.finisher = Some(oldest.ticket);
+        oldest.granted = true;
+        woken.push(oldest.waker.clone());
     }
     state.waiters = waiters;
     woken

@@ -1,5 +1,6 @@
 //! The filter `multiline`. What multiline parsers join is tested where they are; here it is what the filter does
 //! with it. What is expected of split messages was seen at Fluent Bit 5.1.1.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod support;
 

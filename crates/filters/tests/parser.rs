@@ -1,4 +1,5 @@
 //! The filter `parser`. What is expected was seen at Fluent Bit 5.1.1.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod support;
 

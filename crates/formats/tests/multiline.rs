@@ -1,4 +1,5 @@
 //! Multiline parsers against what Fluent Bit 5.1.1 made of the same lines, recorded in `multiline/cases.json`.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod recorded;
 

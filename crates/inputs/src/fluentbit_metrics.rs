@@ -49,6 +49,7 @@ struct OwnMetrics {
 }
 
 fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
+    #[expect(clippy::disallowed_methods, reason = "the kernel bounds it to 64 bytes")]
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Some(Arc::new(OwnMetrics {
         options: MetricsOptions::read(reader)?,

@@ -1,4 +1,5 @@
 //! HTTP/2 connections, seen by a client that follows the rules (the `h2` crate) and by ones that do not.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -18,7 +18,7 @@
 //! | `out_file` | `app.log: [1700000000.123456789, {"level":"info"}]` |
 //! | `plain` | `{"level":"info"}` |
 //! | `csv` | `1700000000.123456789,"info"` |
-//! | `ltsv` | `"time":1700000000.123457	"level":"info"` |
+//! | `ltsv` | `"time":1700000000.123457` and, behind a tab, `"level":"info"` |
 //! | `template` | what `template` says |
 //! | `msgpack` | the records as they lie |
 //!
@@ -186,7 +186,7 @@ struct File {
 
 fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Output>> {
     let options = FileOptions::read(reader)?;
-    let rotation = options.rotate.then(|| Rotation {
+    let rotation = options.rotate.then_some(Rotation {
         size: options.rotate_max_size.0,
         keep: options.rotate_max_files,
         gzip: options.rotate_gzip,

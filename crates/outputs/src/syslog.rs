@@ -198,6 +198,7 @@ struct Lane {
     way: Way,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each lane")]
 enum Way {
     Stream(Streams),
     Datagrams(Datagrams),

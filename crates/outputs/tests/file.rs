@@ -1,4 +1,5 @@
 //! `file`: what stands in the files, where they are, and what is left of them when something fails.
+#![allow(clippy::disallowed_methods, reason = "files that the test has made")]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod common;

@@ -92,7 +92,7 @@ async fn times_metadata_tags_and_options_are_as_asked_for() {
     let bodies = [map(&[("a", 1.into())]), map(&[("b", "x".into())])];
     let whole =
         sent(&[("time_as_integer", "on"), ("tag", "new.$TAG[1]"), ("send_options", "on")], &two()).await;
-    let entries = [1_700_000_000, 1_700_000_001].map(|seconds| Value::from(seconds));
+    let entries = [1_700_000_000, 1_700_000_001].map(Value::from);
     let entries = entries.into_iter().zip(bodies.clone()).map(|(time, body)| Value::Array(vec![time, body]));
     let options = map(&[("size", 2.into()), ("fluent_signal", 0.into())]);
     assert_eq!(whole, Value::Array(vec!["new.log".into(), Value::Array(entries.collect()), options]));

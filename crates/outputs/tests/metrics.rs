@@ -1,4 +1,5 @@
 //! Outputs that take metrics: what they make of them.
+#![allow(clippy::disallowed_methods, reason = "files that the test has made")]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod common;

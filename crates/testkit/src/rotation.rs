@@ -281,6 +281,7 @@ impl Drop for Agent {
 
 /// Whether a process has a handler for a signal: proc(5), `SigCgt`.
 fn catches(pid: u32, signal: libc::c_int) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "the kernel's own page, of a few KB")]
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

@@ -1,4 +1,5 @@
 //! Values as text that can be compared: those of records, and those of the recordings.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use formats::parser::Fields;
 use serde_json::Value;

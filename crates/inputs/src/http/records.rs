@@ -64,6 +64,7 @@ pub(super) struct Records {
 }
 
 /// Writes the records of a body.
+#[expect(clippy::large_enum_variant, reason = "JSON is what nearly every request has: a box costs it more")]
 enum Reader {
     Json(json::Transcoder),
     // Boxed: JSON is what nearly every request has, and should not carry the larger one's size.

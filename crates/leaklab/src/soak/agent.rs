@@ -240,10 +240,7 @@ struct Group {
 
 /// Why no control group can be made here; `None` when one can.
 pub fn no_group() -> Option<String> {
-    match Group::new(64_000_000) {
-        Ok(_) => None,
-        Err(why) => Some(why),
-    }
+    Group::new(64_000_000).err()
 }
 
 impl Group {

@@ -257,7 +257,7 @@ fn perform(
         stage.tally.stop();
         let _ended = (driving.join(), polite.join());
         let could = if neighbours { OFFERED } else { scenario.rate };
-        (could > 0).then(|| (bytes, (could as f64 * elapsed.as_secs_f64()) as u64))
+        (could > 0).then_some((bytes, (could as f64 * elapsed.as_secs_f64()) as u64))
     })
 }
 

@@ -221,10 +221,13 @@ impl<B> Request<B> {
     }
 }
 
+/// The end of a request, by the service.
+type Ending = Pin<Box<dyn Future<Output = Answer>>>;
+
 /// Requests that the service ends: at most [`STREAMS`].
 #[derive(Default)]
 struct Answering {
-    pending: Vec<(u32, Pin<Box<dyn Future<Output = Answer>>>)>,
+    pending: Vec<(u32, Ending)>,
     done: Vec<(u32, Answer)>,
 }
 
@@ -462,7 +465,7 @@ impl<'s, S: Service> Session<'s, S> {
         if frame.stream != 0 {
             return Err(PROTOCOL);
         }
-        if frame.length % 6 != 0 || (frame.has(frame::ACK) && frame.length != 0) {
+        if !frame.length.is_multiple_of(6) || (frame.has(frame::ACK) && frame.length != 0) {
             return Err(Over::Say(Reason::FrameSize));
         }
         if frame.has(frame::ACK) {
