@@ -141,6 +141,18 @@ fn unpaid(budget: &Budget) -> isize {
     LIVE.load(Ordering::Relaxed) - budget.stat().plain as isize
 }
 
+/// What a case leaves on the heap that no lease pays for: the least of several times, because tables and buffers
+/// grow once and a leak each time.
+fn growth(address: SocketAddr, budget: &Budget, case: fn(SocketAddr)) -> isize {
+    case(address);
+    let once = |_| {
+        let before = unpaid(budget);
+        case(address);
+        unpaid(budget) - before
+    };
+    (0..3).map(once).min().unwrap_or(0)
+}
+
 /// A way to use the agent.
 type Case = (&'static str, fn(SocketAddr));
 
@@ -190,21 +202,13 @@ const CASES: &[Case] = &[
 fn after_each_case_the_heap_holds_what_the_ledger_says_and_a_forgotten_lease_is_found() {
     with_pipeline(&[], |address, budget| {
         for (name, case) in CASES {
-            // Once for the tables and buffers that stay.
-            case(address);
-            let before = unpaid(budget);
-            case(address);
-            let grown = unpaid(budget) - before;
+            let grown = growth(address, budget, *case);
             assert!(grown <= SLACK, "{name}: {grown} bytes more on the heap than leases pay for");
         }
     });
     let forgetful = [section("filter", &[("name", "forgetful"), ("match", "*")])];
     with_pipeline(&forgetful, |address, budget| {
-        let (_, case) = CASES[0];
-        case(address);
-        let before = unpaid(budget);
-        case(address);
-        let grown = unpaid(budget) - before;
-        assert!(grown > 64_000, "the filter kept 64,000 bytes, and {grown} were found");
+        let grown = growth(address, budget, CASES[0].1);
+        assert!(grown >= 64_000, "the filter kept 64,000 bytes, and {grown} were found");
     });
 }

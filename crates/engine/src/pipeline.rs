@@ -190,10 +190,7 @@ pub fn open(
     let folders = folders(first, &of_inputs, direct.iter().map(|(number, _)| *number));
     let of_storage = before.as_ref().map(|before| Arc::clone(&before.storage)).unwrap_or_default();
     let storage = setup::plan(service, folders, outputs.len(), &of_storage, budget);
-    let storage = storage.unwrap_or_else(|problem| {
-        problems.push(problem);
-        None
-    });
+    let storage = storage.map_err(|problem| problems.push(problem)).ok().flatten();
     let metrics = Metrics {
         inputs: of_inputs,
         storage: of_storage,
