@@ -42,7 +42,7 @@ pub fn unwieldy() -> [Vec<String>; 2] {
     let record = |digits: &str| format!(r#"{{"text":"{digits}"}}"#);
     let many = random_hex(2_000_000);
     let many = many.as_bytes().chunks(200).map(|digits| record(std::str::from_utf8(digits).unwrap()));
-    [vec![record(&random_hex(4_000_000))], many.collect()]
+    [vec![record(&random_hex(5_000_000))], many.collect()]
 }
 
 /// The same as a batch.

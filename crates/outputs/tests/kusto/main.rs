@@ -15,7 +15,7 @@ use engine::Outcome;
 use serde_json::{Value, json};
 use world::{World, why};
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn records_arrive_as_rows_that_are_equal_and_the_server_finds_nothing_to_complain_about() {
     let world = World::new(|_| {}, &[]);
     let records =
@@ -48,7 +48,7 @@ async fn records_arrive_as_rows_that_are_equal_and_the_server_finds_nothing_to_c
     assert_eq!(world.setup.budget.stat().held, 0, "everything is paid back");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_blob_of_many_pages_and_no_compression_arrives_whole() {
     let world = World::new(|_| {}, &[("compression_enabled", "off")]);
     let record = format!(r#"{{"text":"{}"}}"#, "x".repeat(3000));
@@ -59,7 +59,7 @@ async fn a_blob_of_many_pages_and_no_compression_arrives_whole() {
     assert_eq!(ingestions[0]["complaints"], json!([]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn what_is_busy_is_tried_again_when_it_says_and_then_takes_the_batch() {
     for kind in ["token", "mgmt", "blob", "queue"] {
         for status in [429, 503] {
@@ -76,7 +76,7 @@ async fn what_is_busy_is_tried_again_when_it_says_and_then_takes_the_batch() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_broken_connection_and_a_server_that_never_answers_are_tried_again() {
     for (kind, fault) in [
         ("mgmt", json!({"reset": true})),
@@ -102,7 +102,7 @@ async fn a_broken_connection_and_a_server_that_never_answers_are_tried_again() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_token_that_is_refused_is_renewed_once_within_the_same_flush() {
     let world = World::new(|_| {}, &[]);
     let batch = batch_with_id(1, "t", &["{}"]);
@@ -115,7 +115,7 @@ async fn a_token_that_is_refused_is_renewed_once_within_the_same_flush() {
     assert_eq!(world.flush(&batch).await, Outcome::Done);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn storage_that_refuses_a_signature_gets_a_new_one_within_the_same_flush() {
     for kind in ["blob", "queue"] {
         let world = World::new(|_| {}, &[]);
@@ -131,7 +131,7 @@ async fn storage_that_refuses_a_signature_gets_a_new_one_within_the_same_flush()
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn signatures_that_have_run_out_are_replaced_without_losing_a_batch() {
     let world = World::new(|options| options.sas_lifetime = Duration::from_secs(1), &[]);
     assert_eq!(world.flush(&batch_with_id(1, "t", &["{}"])).await, Outcome::Done);
@@ -140,7 +140,7 @@ async fn signatures_that_have_run_out_are_replaced_without_losing_a_batch() {
     assert_eq!(world.flush(&batch_with_id(2, "t", &["{}"])).await, Outcome::Done);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_permission_that_is_missing_holds_the_batch() {
     let world = World::new(|_| {}, &[]);
     let batch = batch_with_id(1, "t", &["{}"]);
@@ -152,7 +152,7 @@ async fn a_permission_that_is_missing_holds_the_batch() {
     assert_eq!(world.flush(&batch).await, Outcome::Done);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_wrong_secret_holds_the_batch_and_is_not_told() {
     let world = World::new(|_| {}, &[("client_secret", "not-the-secret")]);
     let outcome = world.flush(&batch_with_id(1, "t", &["{}"])).await;
@@ -160,7 +160,7 @@ async fn a_wrong_secret_holds_the_batch_and_is_not_told() {
     assert!(!why(&outcome).contains("not-the-secret"), "{outcome:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_blob_that_is_too_large_is_split() {
     let world = World::new(|_| {}, &[]);
     world.fault(json!({"kind": "blob", "status": 413})).await;
@@ -168,7 +168,7 @@ async fn a_blob_that_is_too_large_is_split() {
     assert!(matches!(outcome, Outcome::Split { .. }), "{outcome:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_message_that_was_not_accepted_is_posted_again_for_the_blob_that_is_there() {
     let world = World::new(|_| {}, &[]);
     let batch = batch_with_id(9, "t", &["{}"]);
@@ -179,7 +179,7 @@ async fn a_message_that_was_not_accepted_is_posted_again_for_the_blob_that_is_th
     assert_eq!(world.flush(&batch).await, Outcome::Done);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_blob_whose_answer_was_lost_is_ingested_once() {
     let world = World::new(|_| {}, &[]);
     let batch = batch_with_id(9, "t", &["{}"]);
@@ -191,7 +191,7 @@ async fn a_blob_whose_answer_was_lost_is_ingested_once() {
     assert_eq!((ingestions.len(), &ingestions[0]["rows"]), (1, &json!(1)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn no_signature_and_no_token_is_told_in_any_outcome() {
     for (kind, status) in [("blob", 400), ("blob", 503), ("queue", 400), ("queue", 503), ("mgmt", 400)] {
         let world = World::new(|_| {}, &[]);
@@ -202,7 +202,7 @@ async fn no_signature_and_no_token_is_told_in_any_outcome() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn two_flushes_share_one_login() {
     let world = World::new(|_| {}, &[]);
     let (one, two) = (batch_with_id(1, "t", &["{}"]), batch_with_id(2, "t", &["{}"]));
@@ -214,7 +214,7 @@ async fn two_flushes_share_one_login() {
     assert_eq!(stats["requests"]["mgmt"], 2, "{stats:#}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_blob_of_any_size_is_stored_in_blocks_while_others_hold_all_of_the_budget() {
     for compression in ["on", "off"] {
         let world = World::new(|_| {}, &[("compression_enabled", compression)]);
@@ -238,7 +238,7 @@ async fn a_blob_of_any_size_is_stored_in_blocks_while_others_hold_all_of_the_bud
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_blob_that_breaks_off_at_any_block_is_stored_by_the_next_try_and_ingested_once() {
     let [records, _] = common::unwieldy();
     // Three blocks and their list.
@@ -262,7 +262,7 @@ async fn a_blob_that_breaks_off_at_any_block_is_stored_by_the_next_try_and_inges
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_signature_that_is_refused_at_any_block_is_replaced_within_the_same_flush() {
     let [records, _] = common::unwieldy();
     for skip in 0..4 {
@@ -273,7 +273,7 @@ async fn a_signature_that_is_refused_at_any_block_is_replaced_within_the_same_fl
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_account_that_is_dead_costs_no_batch_and_is_passed_over_from_then_on() {
     let world = World::new(|_| {}, &[]);
     world.fault(json!({"kind": "blob", "account": "kustolocal0", "reset": true, "count": 1000})).await;
@@ -289,7 +289,7 @@ async fn an_account_that_is_dead_costs_no_batch_and_is_passed_over_from_then_on(
     assert!((1..=4).contains(&tried), "the dead account was asked {tried} times");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn every_option_of_the_message_arrives_in_it() {
     let pairs =
         [("data_format", "multijson"), ("extent_tags", "drop-by:day, free"), ("flush_immediately", "on")];
@@ -314,7 +314,7 @@ async fn every_option_of_the_message_arrives_in_it() {
     assert_eq!(shown[0][5], "drop-by:day\r\nfree\r\ningest-by:00000000-0000-0000-0000-000000000007");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_permission_that_is_taken_raises_an_alarm_which_the_next_delivery_clears() {
     let world = World::new(|_| {}, &[]);
     let batch = batch_with_id(1, "t", &["{}"]);

@@ -12,7 +12,7 @@ fn streaming() -> World {
     World::new(|options| options.streaming = true, &ON)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_small_batch_is_in_the_table_when_its_flush_is_done_and_storage_is_never_asked() {
     for compression in ["on", "off"] {
         let pairs = [ON[0], ("compression_enabled", compression)];
@@ -34,7 +34,7 @@ async fn a_small_batch_is_in_the_table_when_its_flush_is_done_and_storage_is_nev
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn what_is_too_large_is_queued_and_the_next_small_batch_is_streamed() {
     let world = streaming();
     let many: Vec<String> =
@@ -50,7 +50,7 @@ async fn what_is_too_large_is_queued_and_the_next_small_batch_is_streamed() {
     assert_eq!(world.server.rows("Logs"), Some(40_002));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn what_is_a_little_too_large_is_taken_apart_to_be_streamed() {
     let world = streaming();
     let small: Vec<String> = (0..45_000).map(|n| format!(r#"{{"number":{n},"word":"text"}}"#)).collect();
@@ -63,7 +63,7 @@ async fn what_is_a_little_too_large_is_taken_apart_to_be_streamed() {
     assert_eq!(world.server.rows("Logs"), Some(45_000));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_passing_fault_is_tried_again_and_a_lasting_one_ends_in_the_queue() {
     let world = streaming();
     world.fault(json!({"kind": "stream", "status": 503, "count": 1})).await;
@@ -76,7 +76,7 @@ async fn a_passing_fault_is_tried_again_and_a_lasting_one_ends_in_the_queue() {
     assert_eq!(world.server.rows("Logs"), Some(2));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_throttled_table_is_not_asked_again_until_its_time_has_come() {
     let world = streaming();
     world.fault(json!({"kind": "stream", "status": 429, "retry_after": 1, "count": 1})).await;
@@ -92,7 +92,7 @@ async fn a_throttled_table_is_not_asked_again_until_its_time_has_come() {
     assert_eq!(world.server.rows("Logs"), Some(4));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_table_that_does_not_stream_is_asked_once_and_then_queued_to() {
     let world = World::new(|_| {}, &ON);
     for id in 1..=3 {
@@ -104,7 +104,7 @@ async fn a_table_that_does_not_stream_is_asked_once_and_then_queued_to() {
     assert_eq!(world.server.rows("Logs"), Some(3));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn records_that_the_cluster_refuses_for_good_are_taken_apart_down_to_the_one() {
     let world = streaming();
     let (two, one) = (batch_with_id(1, "t", &["{}", "{}"]), batch_with_id(2, "t", &["{}"]));
@@ -123,7 +123,7 @@ async fn records_that_the_cluster_refuses_for_good_are_taken_apart_down_to_the_o
     assert_eq!(world.server.rows("Logs"), Some(0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_token_that_the_engine_refuses_is_renewed_once_and_a_lost_answer_is_counted() {
     let world = streaming();
     world.fault(json!({"kind": "stream", "status": 401})).await;
