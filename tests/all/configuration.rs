@@ -190,5 +190,8 @@ fn an_option_whose_absence_would_break_a_promise_stops_the_start_and_a_harmless_
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && said.contains("\"buffer_chunk_size\" has no effect"), "{said}");
     let said = refused(folder.path(), "b.conf", &text("storage.type filesystem"));
-    assert!(said.contains("b.conf:3:5: input http: option \"storage.type\" is not available yet"), "{said}");
+    assert!(
+        said.contains("b.conf:3:18: input http: option \"storage.type\": filesystem needs a folder"),
+        "{said}"
+    );
 }

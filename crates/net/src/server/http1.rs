@@ -28,7 +28,7 @@ pub(super) const ANSWERS_BYTES: usize = 2_048;
 /// How long a request waits for a page before it is answered 503.
 const PAGE_WAIT: Duration = Duration::from_secs(5);
 /// How long a refused body is read.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may leave an answer unread.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(10);
 

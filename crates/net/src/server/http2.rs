@@ -201,7 +201,8 @@ enum State<B> {
     Refused { answer: Answer, seen: usize },
     /// The service ends it.
     Ending,
-    /// The client does not take more of the answer's body.
+    /// It is answered, as far as the client takes the answer's body. A rest of the request is passed over for a
+    /// while: some clients lose an answer when the stream is reset right behind it.
     Sending { text: Vec<u8>, sent: usize },
 }
 
@@ -345,6 +346,8 @@ impl<'s, S: Service> Session<'s, S> {
             let request = &self.requests[at];
             match &request.state {
                 State::Body { pace, .. } if request.late(pace) <= now => self.answer(at, Answer::too_slow()),
+                // The rest of the request is not wanted: section 8.1.
+                State::Sending { text, sent } if *sent == text.len() => self.reset(request.id, Reason::No),
                 _ => self.reset(request.id, Reason::Cancel),
             }
         }

@@ -1,6 +1,6 @@
 //! What comes in as DATA, and what goes out.
 
-use super::super::http1::{ANSWER_TIME, PASSED_OVER};
+use super::super::http1::{ANSWER_TIME, LINGER, PASSED_OVER};
 use super::super::{Answer, Body, SMALL_BODY, Service};
 use super::frame::{self, FRAME_BYTES, Frame, HEADER, Reason};
 use super::{Over, PROTOCOL, Reading, Session, State};
@@ -109,6 +109,7 @@ impl<S: Service> Session<'_, S> {
         match std::mem::replace(&mut request.state, State::Ending) {
             State::Body { body, .. } => self.answering.pending.push((request.id, Box::pin(body.end()))),
             State::Refused { answer, .. } => self.answer(at, answer),
+            State::Sending { text, sent } if sent == text.len() => self.remove(at),
             state => request.state = state,
         }
     }
@@ -126,13 +127,12 @@ impl<S: Service> Session<'_, S> {
     }
 
     pub(super) fn answer(&mut self, at: usize, answer: Answer) {
-        let deadline = self.io.watch.after(ANSWER_TIME);
         let request = &mut self.requests[at];
         let empty = answer.body.is_empty() || request.head_only || answer.status == 204;
         frame::head(request.id, &answer, empty, &mut self.out);
         let text = if empty { Vec::new() } else { answer.body.into_bytes() };
         request.state = State::Sending { text, sent: 0 };
-        request.deadline = deadline;
+        request.deadline = self.io.watch.after(if empty { LINGER } else { ANSWER_TIME });
         self.send_body(at);
     }
 
@@ -157,11 +157,12 @@ impl<S: Service> Session<'_, S> {
             self.peer.window -= (end - *sent) as i64;
             frame::data(request.id, &text[*sent..end], end == text.len(), &mut self.out);
             *sent = end;
+            if end == text.len() {
+                request.deadline = self.io.watch.after(LINGER);
+            }
         }
-        if !request.ended {
-            // The rest of the request is not wanted: section 8.1.
-            frame::reset(request.id, Reason::No, &mut self.out);
+        if request.ended {
+            self.remove(at);
         }
-        self.remove(at);
     }
 }
