@@ -26,7 +26,7 @@ pub(super) const PASSED_OVER: usize = 65_536;
 /// Answers to pipelined requests go out together up to this size.
 pub(super) const ANSWERS_BYTES: usize = 2_048;
 /// How long a request waits for a page before it is answered 503.
-const PAGE_WAIT: Duration = Duration::from_secs(5);
+pub(super) const PAGE_WAIT: Duration = Duration::from_secs(5);
 /// How long a refused body is read.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may leave an answer unread.

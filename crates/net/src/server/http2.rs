@@ -23,7 +23,7 @@ use budget::Lease;
 use self::frame::{FRAME_BYTES, Frame, HEADER, Reason};
 use self::hpack::Decoder;
 use self::request::Heard;
-use super::http1::{ANSWERS_BYTES, PASSED_OVER, PREFACE, Pace};
+use super::http1::{ANSWERS_BYTES, PAGE_WAIT, PASSED_OVER, PREFACE, Pace};
 use super::watch::Tick;
 use super::{Answer, Begin, End, STREAMS, Server, Service, http1};
 
@@ -632,7 +632,8 @@ impl<S: Service> Session<'_, S> {
         head_only: bool,
         length: Option<u64>,
     ) -> Result<(), Over> {
-        let Ok(lease) = self.server.accounts.active.try_lease(STREAM_BYTES) else {
+        let room = tokio::time::timeout(PAGE_WAIT, self.server.accounts.active.lease(STREAM_BYTES));
+        let Ok(Ok(lease)) = self.answering.beside(room).await else {
             let answer = Answer::status(503).header("Retry-After", "1");
             frame::head(id, &answer, true, &mut self.out);
             frame::reset(id, Reason::No, &mut self.out);
