@@ -123,7 +123,7 @@ fn docs() -> Result<(), String> {
 fn test(rest: &[&str]) -> Result<(), String> {
     tools::install()?;
     run::cargo(&["build", "--workspace", "--bins"])?;
-    run::cargo(&[&["test", "--workspace"], rest].concat())?;
+    run::cargo(&[&["test", "--workspace", "--no-fail-fast"], rest].concat())?;
     // Of all tests, or of none: a part of them is asked for by name.
     if rest.is_empty() { ratchet::ratchet(&[]) } else { Ok(()) }
 }

@@ -149,7 +149,7 @@ mod tests {
             &["input", "output"],
         );
         latency.bounds = vec![0.5, 1.0, 30.0];
-        let value = Value::Counts { buckets: vec![1, 2, 2, 3], sum: 0.594_409_465_789_795, count: 3 };
+        let value = Value::Counts { buckets: vec![1, 2, 2, 3], sum: 0.594_409_465_789_794_9, count: 3 };
         let labels = vec!["in.0".to_owned(), "out.0".to_owned()];
         latency.samples.push(Sample { time: 1, labels, value });
         vec![records, plain, latency]
