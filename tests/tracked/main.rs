@@ -76,6 +76,7 @@ const REGISTRY: Registry = Registry {
     processors: &[],
     outputs: outputs::OUTPUTS,
     reference: |_, _| None,
+    instead: |_, _| None,
 };
 
 fn section(kind: &str, entries: &[(&str, &str)]) -> Section {

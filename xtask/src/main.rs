@@ -113,6 +113,9 @@ fn docs() -> Result<(), String> {
         let mut command = std::process::Command::new("cargo");
         command.args(["run", "--quiet", "-p", "agent", "--", "--reference", kind]);
         let output = command.output().map_err(|error| format!("cargo run: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("--reference {kind}: {}", String::from_utf8_lossy(&output.stderr)));
+        }
         let page = folder.join(format!("{kind}.md"));
         std::fs::write(&page, output.stdout).map_err(|error| format!("{}: {error}", page.display()))?;
     }

@@ -181,15 +181,49 @@ pub fn reference(kind: &str) -> Result<String, String> {
     };
     all.retain(|plugin| plugin.kind == of);
     let _ = writeln!(text, "# {title}\n\nPrinted from the options by `cargo x docs`.\n");
+    if of == "processor" {
+        text.push_str("Every [filter](filters.md) is a processor too, under the same name.\n\n");
+    }
     if let Some(first) = all.first() {
         let _ = writeln!(text, "## Of all of them\n");
         table(&mut text, &first.common);
     }
+    let shared = shared(&all);
+    if !shared.is_empty() {
+        let _ = writeln!(text, "\n## Connections and TLS\n\nOf the plugins that say so.\n");
+        table(&mut text, &shared);
+    }
     for plugin in &all {
         let _ = writeln!(text, "\n## {}\n\n{}\n", plugin.name, plugin.about);
-        table(&mut text, &plugin.own);
+        let (elsewhere, own): (Vec<Spec>, Vec<Spec>) =
+            plugin.own.iter().partition(|spec| shared.iter().any(|other| same(spec, other)));
+        if !own.is_empty() || elsewhere.is_empty() {
+            table(&mut text, &own);
+        }
+        if !elsewhere.is_empty() {
+            let names: Vec<String> = elsewhere.iter().map(|spec| format!("`{}`", spec.name)).collect();
+            let _ = writeln!(text, "\nOf [connections and TLS](#connections-and-tls): {}.", names.join(", "));
+        }
     }
     Ok(text)
+}
+
+/// What several plugins have alike of connections and TLS, by its first appearance.
+fn shared(plugins: &[Plugin]) -> Vec<Spec> {
+    let of_connections = |spec: &Spec| spec.name.starts_with("net.") || spec.name.starts_with("tls");
+    let mut shared: Vec<Spec> = Vec::new();
+    for spec in plugins.iter().flat_map(|plugin| &plugin.own).filter(|spec| of_connections(spec)) {
+        let alike = plugins.iter().filter(|plugin| plugin.own.iter().any(|other| same(spec, other))).count();
+        // One name, one meaning: what a plugin has of its own under the name stays with the plugin.
+        if alike > 1 && !shared.iter().any(|other| other.name == spec.name) {
+            shared.push(*spec);
+        }
+    }
+    shared
+}
+
+fn same(spec: &Spec, other: &Spec) -> bool {
+    spec.name == other.name && spec.doc == other.doc && spec.default == other.default
 }
 
 fn table(text: &mut String, specs: &[Spec]) {
@@ -273,7 +307,7 @@ fn options_json(specs: &[Spec]) -> Vec<Value> {
     let names = |spec: &Spec| [&[spec.name], spec.aliases].concat();
     let option = |spec: &Spec, name: &str| {
         let mut option = json!({
-            "name": name, "description": spec.doc, "default": spec.default, "type": type_of(spec.kind),
+            "name": name, "description": spec.doc, "default": default_of(spec), "type": type_of(spec.kind),
         });
         if spec.required {
             option["required"] = Value::Bool(true);
@@ -288,6 +322,15 @@ fn options_json(specs: &[Spec]) -> Vec<Value> {
         .flat_map(|spec| names(spec).into_iter().map(move |name| (spec, name)))
         .map(|(spec, name)| option(spec, name))
         .collect()
+}
+
+/// The default as Fluent Bit writes it.
+fn default_of(spec: &Spec) -> Option<&'static str> {
+    match (spec.kind, spec.default) {
+        (Kind::Bool, Some("on")) => Some("true"),
+        (Kind::Bool, Some("off")) => Some("false"),
+        (_, default) => default,
+    }
 }
 
 /// The type as Fluent Bit calls it.

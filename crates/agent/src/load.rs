@@ -11,6 +11,7 @@ use engine::pipeline::{self, Pipeline, Sections, Unused, Upstream};
 use engine::registry::Registry;
 use options::{Options, Period, Pos, Problem, Problems, Reader, Section, Text, Value};
 
+use crate::absent;
 use crate::cli;
 use crate::log;
 use crate::memory::Memory;
@@ -38,6 +39,7 @@ const REGISTRY: Registry = Registry {
     processors: filters::PROCESSORS,
     outputs: outputs::OUTPUTS,
     reference: reference::options_of,
+    instead: absent::instead,
 };
 
 /// Everything that the files and the command line say, before any of it is typed.

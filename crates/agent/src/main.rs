@@ -5,6 +5,7 @@
 //! limit to the budget), [`heap`], [`ledger`] (to look at), [`run`] (signals, start and stop), [`admin`] (monitoring API), [`log`],
 //! [`reference`] (what Fluent Bit has and this agent does not act on).
 
+mod absent;
 mod admin;
 mod cli;
 mod heap;

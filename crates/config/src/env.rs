@@ -30,12 +30,12 @@ impl<F: Fn(&str) -> Option<String>> Env for F {
 
 /// The environment of this process. `HOSTNAME` is the name of the host even where no shell exports it.
 pub fn process_env(name: &str) -> Option<String> {
-    if name == "HOSTNAME"
-        && let Ok(host) = read_limited(Path::new("/proc/sys/kernel/hostname"), 4096)
-    {
-        return Some(host.trim_end().to_owned());
+    let value = std::env::var(name).ok();
+    if name == "HOSTNAME" && value.is_none() {
+        let host = read_limited(Path::new("/proc/sys/kernel/hostname"), 4096);
+        return host.ok().map(|host| host.trim_end().to_owned());
     }
-    std::env::var(name).ok()
+    value
 }
 
 /// One definition: `@SET name=value` or an item of the `env` section.

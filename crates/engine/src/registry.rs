@@ -18,6 +18,8 @@ pub struct Registry {
     /// The options that Fluent Bit has for a plugin, by kind and name; `None` for a plugin it does not have.
     /// Those that nobody reads are accepted and reported as having no effect.
     pub reference: fn(&str, &str) -> Option<Vec<&'static str>>,
+    /// What does the work of a plugin, by kind and name, that Fluent Bit has and this agent does not.
+    pub instead: fn(&str, &str) -> Option<&'static str>,
 }
 
 /// What plugins of all kinds have in common here.
@@ -61,17 +63,21 @@ impl Registry {
         self.find(self.processors, section).or_else(|problem| {
             let filter = Section { kind: "filter".to_owned(), ..section.clone() };
             // Of what is no filter either, the processors are the better list to speak of.
-            self.find(self.filters, &filter).map_err(|_| problem)
+            self.find(self.filters, &filter).map_err(|other| match &section.name() {
+                Some(name) if (self.instead)("filter", &name.value.to_ascii_lowercase()).is_some() => other,
+                _ => problem,
+            })
         })
     }
 
     fn unknown<D: Named>(&self, plugins: &'static [&'static D], kind: &str, name: &Text) -> Problem {
-        let names = plugins.iter().map(|plugin| plugin.name());
-        if (self.reference)(kind, &name.value.to_ascii_lowercase()).is_some() {
-            let what = format!("{kind} plugin \"{}\" of Fluent Bit is not available here yet", name.value);
-            let hint = format!("available: {}", names.collect::<Vec<_>>().join(", "));
-            return Problem::new(name.pos.clone(), what).hint(hint);
+        if let Some(instead) = (self.instead)(kind, &name.value.to_ascii_lowercase()) {
+            let what = format!("{kind} plugin \"{}\" of Fluent Bit is not available here", name.value);
+            return Problem::new(name.pos.clone(), what).hint(instead);
         }
+        // Every filter is a processor too.
+        let filters = self.filters.iter().filter(|_| kind == "processor").map(|plugin| plugin.name);
+        let names = plugins.iter().map(|plugin| plugin.name()).chain(filters);
         let hint = did_you_mean(&name.value, names.clone())
             .unwrap_or_else(|| format!("available: {}", names.collect::<Vec<_>>().join(", ")));
         Problem::new(name.pos.clone(), format!("unknown {kind} plugin \"{}\"", name.value)).hint(hint)

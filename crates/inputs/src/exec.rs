@@ -45,7 +45,7 @@ struct ExecOptions {
     /// How often the command is run.
     interval: Interval,
     /// The longest line, in bytes, its end included. What is longer becomes several records.
-    #[option(default = "4096", min = "2", max = "1M")]
+    #[option(default = "4096", min = "2", max = "256M")]
     buf_size: Size,
     /// Run the command once.
     #[option(default = "off")]
@@ -142,11 +142,11 @@ impl Exec {
         Ok((child, output))
     }
 
-    /// Reads to the end of what the command prints. The buffer is as large as the longest line.
+    /// Reads to the end of what the command prints. The buffer grows with the longest line.
     async fn lines(&self, mut output: ChildStdout, out: &Emitter) {
-        let size = self.options.buf_size.0 as usize - 1;
-        let Ok(_lease) = out.account().lease(size).await else { return };
-        let mut buffer = vec![0; size];
+        let most = self.options.buf_size.0 as usize - 1;
+        let Ok(mut lease) = out.account().lease(most.min(BATCH_BYTES)).await else { return };
+        let mut buffer = vec![0; lease.bytes()];
         let mut held = 0;
         let mut records = Records::new(out);
         loop {
@@ -163,8 +163,15 @@ impl Exec {
                 self.line(&buffer[start..start + length], &mut records).await;
                 start += length + 1;
             }
-            // A piece of a line that is longer, or the last one.
-            if start < end && (end - start == buffer.len() || read == 0) {
+            let is_full = end - start == buffer.len();
+            if is_full
+                && lease.bytes() < most
+                && let Ok(more) = out.account().lease(most.min(2 * end)).await
+            {
+                buffer.resize(more.bytes(), 0);
+                lease = more;
+            } else if start < end && (is_full || read == 0) {
+                // A piece of a line that is longer, or the last one.
                 self.line(&buffer[start..end], &mut records).await;
                 start = end;
             }
