@@ -4,6 +4,7 @@
 
 mod broken;
 mod certificates;
+mod clients;
 mod command_line;
 mod configuration;
 mod delivery;
@@ -21,6 +22,7 @@ mod monitoring;
 mod options;
 mod overload;
 mod parity;
+mod parsers;
 mod reload;
 mod soak;
 mod sockets;

@@ -51,7 +51,8 @@ fn plain(kind: &str, default: &str) -> String {
         "z" => &[("b", 1), ("k", 1_000), ("m", 1_000_000), ("g", 1_000_000_000)],
         _ => &[],
     };
-    let number = |text: &str, factor: u64| text.parse::<u64>().ok().map(|number| (number * factor).to_string());
+    let number =
+        |text: &str, factor: u64| text.parse::<u64>().ok().map(|number| (number * factor).to_string());
     let unit = units.iter().find_map(|(unit, factor)| number(default.strip_suffix(unit)?, *factor));
     unit.unwrap_or(default)
 }

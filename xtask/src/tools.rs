@@ -8,13 +8,18 @@ const TOOLS: &[(&str, &str)] = &[
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("h2load", "nghttp2-client"),
+    ("logger", "bsdutils"),
+    ("prometheus", "prometheus"),
     ("python3", "python3-venv"),
+    ("rsyslogd", "rsyslog"),
     ("valgrind", "valgrind"),
 ];
 
 /// Microsoft's SDKs and storage emulator, which kusto-local is tested with, and where they are put.
 const SDK_FOLDER: &str = "target/tools/kusto-sdk";
 const PYTHON_SDK: &[&str] = &["azure-kusto-data==6.0.4", "azure-kusto-ingest==6.0.4", "pandas>=2,<4"];
+/// Fluentd's own client for Python, in the same environment.
+const FLUENT_LOGGER: &str = "fluent-logger==0.11.1";
 const NODE_SDK: &[&str] = &["azure-kusto-data@7.0.4", "azure-kusto-ingest@7.0.1", "azurite@3.37.0"];
 
 /// Installs what is missing, and says so. Without the rights to install, the tests that need a missing tool
@@ -38,6 +43,11 @@ fn sdks() -> Result<(), String> {
         let pip = [&["-m", "pip", "install", "-q", "--disable-pip-version-check"], PYTHON_SDK].concat();
         run(&folder.join("bin/python"), &pip, "pip install")?;
         done(&folder.join("python.done"))?;
+    }
+    if !folder.join("fluent.done").exists() {
+        let pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check", FLUENT_LOGGER];
+        run(&folder.join("bin/python"), &pip, "pip install")?;
+        done(&folder.join("fluent.done"))?;
     }
     if !folder.join("node.done").exists() && is_there("npm") {
         eprintln!("cargo x: installing {} into {SDK_FOLDER}", NODE_SDK.join(", "));

@@ -55,8 +55,6 @@ pub fn must_act(key: &str, value: &str) -> bool {
         "compress",
         "body_key",
         "headers_key",
-        "multiline",
-        "docker_mode",
         "unicode.encoding",
         "generic.encoding",
     ];

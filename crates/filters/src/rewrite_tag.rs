@@ -34,6 +34,7 @@ pub static FILTER: FilterDef = FilterDef {
 };
 
 #[derive(Debug, Clone, Options)]
+#[options(check = RewriteTagOptions::check)]
 struct RewriteTagOptions {
     /// A key or record accessor, a pattern, the new tag, and whether the record is kept under the old one.
     rule: Vec<Rule>,
@@ -45,6 +46,14 @@ struct RewriteTagOptions {
     /// The most memory that records sent on may hold; 0 for no limit but the process's.
     #[option(default = "10M")]
     emitter_mem_buf_limit: Size,
+}
+
+impl RewriteTagOptions {
+    fn check(&self, reader: &mut Reader<'_>) {
+        if self.storage == Storage::Filesystem {
+            reader.without_effect("emitter_storage.type");
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Choice)]

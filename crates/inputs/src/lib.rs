@@ -1,5 +1,6 @@
 //! The inputs: one file each, one line each in [`INPUTS`].
 
+mod cpu;
 mod dummy;
 mod endpoint;
 mod exec;
@@ -8,6 +9,7 @@ mod fluentbit_metrics;
 mod forward;
 mod http;
 mod json_stream;
+mod mem;
 mod parsing;
 mod payload;
 mod random;
@@ -21,12 +23,14 @@ mod udp;
 
 /// Every input there is.
 pub static INPUTS: &[&engine::InputDef] = &[
+    &cpu::INPUT,
     &dummy::INPUT,
     &exec::INPUT,
     &fluentbit_logs::INPUT,
     &fluentbit_metrics::INPUT,
     &forward::INPUT,
     &http::INPUT,
+    &mem::INPUT,
     &random::INPUT,
     &stdin::INPUT,
     &syslog::INPUT,

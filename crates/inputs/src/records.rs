@@ -20,6 +20,8 @@ pub(crate) enum Value<'a> {
     Bin(&'a [u8]),
     /// A number.
     U64(u64),
+    /// A number with a fraction.
+    F64(f64),
 }
 
 /// Records that are being written, for one tag.
@@ -214,6 +216,7 @@ impl Value<'_> {
                 len @ 0x100..=0xffff => put(0xc5, &(len as u16).to_be_bytes()),
                 len => put(0xc6, &(len as u32).to_be_bytes()),
             },
+            Value::F64(number) => put(0xcb, &number.to_be_bytes()),
             Value::U64(number) => match *number {
                 number @ ..=0x7f => put(number as u8, &[]),
                 number @ 0x80..=0xff => put(0xcc, &[number as u8]),

@@ -24,8 +24,11 @@
 //! `<name>` in the tag. Files that end with `.gz` are decompressed.
 
 mod db;
+mod docker;
 mod file;
+mod firstline;
 mod gzip;
+mod join;
 mod lines;
 mod offsets;
 mod scan;
@@ -40,13 +43,13 @@ use std::time::{Duration, Instant};
 use budget::{Account, Share};
 use engine::{Emitter, Input, InputDef, Local, Setup, Stop};
 use event::Tag;
-use formats::multiline::Joins;
 use formats::ruby::RubyRegex;
 use options::{CommaList, Invalid, Kind, Options, Period, Reader, Size, Value};
 
 use crate::parsing::LineParser;
 use db::{Db, Journal, Sync};
 use file::{Buffer, TailFile, Turn};
+use join::How;
 use lines::{Long, Rules};
 use offsets::{Key, Known, Offsets};
 use watch::{Happened, Watch};
@@ -148,6 +151,23 @@ struct TailOptions {
     /// Multiline parsers that join lines, the first that takes a line; see `[MULTILINE_PARSER]`.
     #[option(name = "multiline.parser")]
     multiline_parsers: Vec<CommaList>,
+    /// Join lines by `parser_firstline`: the way before `multiline.parser`. What `parser_1`, `parser_2` and so on
+    /// take of the lines that follow is added to the record, any other line to the text that stands last in it.
+    #[option(default = "off")]
+    multiline: bool,
+    /// With `multiline`: how long a record waits for more lines.
+    #[option(default = "4")]
+    multiline_flush: Period,
+    /// With `multiline`: the parser that takes the first line of a record.
+    parser_firstline: Option<String>,
+    /// Join what Docker has split: the way before `multiline.parser docker`.
+    #[option(default = "off")]
+    docker_mode: bool,
+    /// With `docker_mode`: how many seconds a line waits for the rest of it.
+    #[option(default = "4")]
+    docker_mode_flush: u32,
+    /// With `docker_mode`: the parser that takes the first line of a record; whole lines are joined until the next.
+    docker_mode_parser: Option<String>,
     /// A regular expression for paths, whose named groups fill `<name>` in the tag.
     tag_regex: Option<RubyRegex>,
     /// The file of the database that remembers how far files were read.
@@ -188,6 +208,14 @@ impl TailOptions {
             let what = "buffer_max_size is smaller than buffer_chunk_size";
             reader.refuse("buffer_max_size", what, Some(hint));
         }
+        let ways = [self.multiline, self.docker_mode, !self.multiline_parsers.is_empty()];
+        if ways.iter().filter(|way| **way).count() > 1 {
+            let what = "multiline, docker_mode and multiline.parser exclude each other";
+            reader.refuse("multiline", what, Some("keep one of them".to_owned()));
+        } else if self.multiline && self.parser_firstline.is_none() && self.parser.is_none() {
+            let hint = "name the parser of the first line of a record, or use multiline.parser".to_owned();
+            reader.refuse("multiline", "multiline without parser_firstline", Some(hint));
+        }
         if self.refresh_interval.0.is_zero() {
             reader.refuse("refresh_interval", "option \"refresh_interval\" is 0", None);
         }
@@ -207,11 +235,7 @@ impl TailOptions {
 fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
     let options = TailOptions::read(reader)?;
     let parser = LineParser::open(options.parser.as_deref(), reader, setup)?;
-    let names: Vec<String> = options.multiline_parsers.iter().flat_map(|list| list.0.clone()).collect();
-    let joins = match names.is_empty() {
-        true => None,
-        false => Some(setup.multiline("multiline.parser", &names, None, reader)?),
-    };
+    let how = How::open(&options, reader, setup)?;
     let files = setup.account("files", Share::at_most(setup.budget.stat().limit / FILES_PART), reader)?;
     let read = Buffer::share(&options.buffer_chunk_size, &options.buffer_max_size);
     let read = setup.account("read", read, reader)?;
@@ -220,7 +244,7 @@ fn open(reader: &mut Reader<'_>, setup: &Setup) -> Option<Arc<dyn Input>> {
         rules: options.rules(),
         options,
         parser,
-        joins,
+        how,
         files,
         read,
         offsets: Mutex::new(Offsets::new(None)),
@@ -233,7 +257,7 @@ struct Tail {
     rules: Rules,
     parser: LineParser,
     /// Joins lines, if that is wanted.
-    joins: Option<Joins>,
+    how: Option<How>,
     /// For what is known of files.
     files: Account,
     /// For what files are read into.

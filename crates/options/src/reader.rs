@@ -16,6 +16,7 @@ pub struct Reader<'a> {
     groups_taken: Vec<bool>,
     specs: Vec<Spec>,
     problems: Problems,
+    unused: Vec<Text>,
 }
 
 /// What a reader knows when everyone has read.
@@ -36,6 +37,7 @@ impl<'a> Reader<'a> {
             groups_taken: vec![false; section.groups.len()],
             specs: Vec::new(),
             problems: Problems::new(),
+            unused: Vec::new(),
         }
     }
 
@@ -90,6 +92,23 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// The options that nobody has taken and whose names start with `prefix`, in the order of the file.
+    pub fn prefixed(&mut self, prefix: &str) -> Vec<&'a Entry> {
+        let left: Vec<&Entry> = self
+            .section
+            .entries
+            .iter()
+            .zip(&self.taken)
+            .filter(|(_, taken)| !**taken)
+            .map(|(entry, _)| entry)
+            .collect();
+        let wanted = |key: &str| {
+            let starts = key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+            starts && left.iter().any(|entry| entry.key.value == key)
+        };
+        self.take(wanted)
+    }
+
     /// Where `key` is set, or else where the section starts.
     pub fn position(&self, key: &str) -> Pos {
         self.section.get(key).map_or_else(|| self.section.pos.clone(), |text| text.pos.clone())
@@ -101,13 +120,19 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
+    /// Says that an option has no effect, if it is set.
+    pub fn without_effect(&mut self, key: &str) {
+        let set = self.section.entries.iter().find(|entry| entry.key.value.eq_ignore_ascii_case(key));
+        self.unused.extend(set.map(|entry| entry.key.clone()));
+    }
+
     /// Ends the reading: what nobody took is unknown.
     ///
     /// `known` are names of the reference that nothing acts on; a name that ends in a dot stands for all names that
     /// start with it. They come back as unused rather than as problems.
     pub fn finish(mut self, known: &[&str]) -> Finished {
-        let mut unused = Vec::new();
         self.refuse_maps();
+        let mut unused = self.unused;
         let groups = self.section.groups.iter().zip(&self.groups_taken).filter(|(_, taken)| !**taken);
         let groups = groups.map(|(group, _)| Text::new(group.kind.clone(), group.pos.clone()));
         let entries = self.section.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken);

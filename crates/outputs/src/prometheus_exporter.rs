@@ -157,6 +157,13 @@ struct Lane {
     _serving: Option<Serving>,
 }
 
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // Nobody looks any more.
+        self.exporter.shown.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 impl OutputLane for Lane {
     fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome> {
         Box::pin(std::future::ready(self.exporter.take(batch)))

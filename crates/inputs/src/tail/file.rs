@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use budget::{Account, Lease, Share};
 use engine::Emitter;
 use event::{EventTime, Tag};
-use formats::multiline::{Joined, Multiline};
+use formats::multiline::Multiline;
 use options::Size;
 
 use super::Tail;
 use super::db::Marker;
 use super::gzip::Gzip;
+use super::join::{Done, Join};
 use super::lines::{Lines, Step};
 use super::offsets::{Key, before};
 use crate::records::{Records, Value};
@@ -128,7 +129,7 @@ pub(super) struct TailFile {
     said: bool,
     gzip: Option<Gzip>,
     /// Joins lines, if that is wanted.
-    join: Option<Box<Multiline>>,
+    join: Option<Box<Join>>,
     /// Where the first line stands that waits for others.
     held_from: Option<u64>,
     /// When what waits goes out as far as it came.
@@ -168,7 +169,7 @@ impl TailFile {
             stopped: false,
             said: false,
             gzip,
-            join: tail.joins.as_ref().map(|joins| Box::new(Multiline::new(joins, out.account()))),
+            join: tail.how.as_ref().map(|how| Box::new(how.begin(found_as, out.account()))),
             held_from: None,
             flush_at: None,
             _lease: lease,
@@ -335,11 +336,11 @@ impl TailFile {
         let mut joined = Vec::new();
         let mut waited = false;
         while join.line(now, text, &mut joined).is_err() {
-            self.write(&mut joined, tail, records).await;
+            self.write(&mut joined, at, tail, records).await;
             if waited {
                 // It does not fit memory with what waits: that goes first, and the line alone.
                 join.flush(&mut joined);
-                self.write(&mut joined, tail, records).await;
+                self.write(&mut joined, at, tail, records).await;
             }
             let room = records.out().account().lease(Multiline::needs(text.len())).await;
             if room.is_err() || waited {
@@ -349,14 +350,14 @@ impl TailFile {
             waited = true;
         }
         let complete = !joined.is_empty();
-        self.write(&mut joined, tail, records).await;
+        self.write(&mut joined, at, tail, records).await;
         if !join.is_waiting() {
             (self.held_from, self.flush_at) = (None, None);
         } else {
             if complete || self.held_from.is_none() {
                 self.held_from = Some(at);
             }
-            self.flush_at = tail.joins.as_ref().map(|joins| Instant::now() + joins.flush_timeout());
+            self.flush_at = tail.how.as_ref().map(|how| Instant::now() + how.flush_timeout(&tail.options));
         }
         self.join = Some(join);
     }
@@ -367,17 +368,27 @@ impl TailFile {
         if let Some(join) = &mut self.join {
             join.flush(&mut joined);
         }
-        self.write(&mut joined, tail, records).await;
+        self.write(&mut joined, self.offset, tail, records).await;
         (self.held_from, self.flush_at) = (None, None);
     }
 
-    async fn write(&self, joined: &mut Vec<Joined>, tail: &Tail, records: &mut Records) {
+    /// Adds what is complete. A line that is alone stands where the first one that waited does, or `at`.
+    async fn write(&self, done: &mut Vec<Done>, at: u64, tail: &Tail, records: &mut Records) {
         let options = &tail.options;
         let path = options.path_key.as_deref().map(|key| (key, Value::Str(self.found_as.as_bytes())));
         let offset = options.offset_key.as_deref();
         let offset = offset.zip(self.held_from).map(|(key, at)| (key, Value::U64(at)));
         let more: Vec<(&str, Value<'_>)> = path.into_iter().chain(offset).collect();
-        for joined in joined.drain(..) {
+        for done in done.drain(..) {
+            let (joined, more) = match done {
+                Done::Joined(joined) => (joined, more.as_slice()),
+                Done::Record(joined) => (joined, &[][..]),
+                Done::Line(text) => {
+                    let at = self.held_from.unwrap_or(at);
+                    self.line(text.bytes(), at, EventTime::now(), tail, records).await;
+                    continue;
+                }
+            };
             if joined.truncated {
                 tracing::warn!(
                     "[input:{}] a record of {} is cut: it is as long as it may be",
@@ -385,7 +396,7 @@ impl TailFile {
                     self.name
                 );
             }
-            records.add_joined(joined, &more).await;
+            records.add_joined(joined, more).await;
         }
     }
 

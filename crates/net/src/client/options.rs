@@ -171,6 +171,8 @@ impl Value for Address {
 
 impl NetOptions {
     fn check(&self, reader: &mut Reader<'_>) {
+        reader.without_effect("net.dns.mode");
+        reader.without_effect("net.dns.resolver");
         if !self.proxy_env_ignore
             && let Err(what) = Proxy::from_environment()
         {
