@@ -45,7 +45,11 @@ fn is_accepted(accepted: &str, kind: &str, plugin: &str, option: &str) -> bool {
 
 /// A default in one way of writing: `60` and `60s`, `1M` and `1000000` are the same.
 fn plain(kind: &str, default: &str) -> String {
-    let default = default.to_lowercase();
+    let default = match (kind, default) {
+        ("b", "on") => "true".to_owned(),
+        ("b", "off") => "false".to_owned(),
+        (_, default) => default.to_lowercase(),
+    };
     let units: &[(&str, u64)] = match kind {
         "t" => &[("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)],
         "z" => &[("b", 1), ("k", 1_000), ("m", 1_000_000), ("g", 1_000_000_000)],

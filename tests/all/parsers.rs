@@ -105,8 +105,8 @@ const CASES: &[Case] = &[
 fn run(folder: &Path, pipeline: &str, input: &str) -> Vec<String> {
     std::fs::write(folder.join("parsers.conf"), PARSERS).unwrap();
     let config = format!(
-        "[SERVICE]\n  flush 0.1\n  grace 5\n  log_level warn\n  parsers_file parsers.conf\n{pipeline}\n\
-         [OUTPUT]\n  name stdout\n  match *\n  format json_lines\n  json.escape_unicode off\n"
+        "[SERVICE]\n  flush 0.1\n  grace 5\n  log_level warn\n  json.escape_unicode off\n  parsers_file parsers.conf\n{pipeline}\n\
+         [OUTPUT]\n  name stdout\n  match *\n  format json_lines\n"
     );
     std::fs::write(folder.join("weir.conf"), config).unwrap();
     let mut child = Command::new(binary("weir"))

@@ -8,6 +8,7 @@ mod ratchet;
 mod run;
 mod soak;
 mod tail;
+mod tail_speed;
 mod tools;
 
 use std::process::ExitCode;

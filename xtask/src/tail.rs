@@ -8,15 +8,20 @@ use crate::run;
 
 const HELP: &str = "\
 Usage: cargo x tail [--lines N] [--rotations N] [--stops N] [--kills N] [--profile NAME]
+       cargo x tail --speed MB [--peer fluent-bit=PATH] [--profile NAME]
 
 Writes lines to a file that is rotated by renaming and by copying and emptying it, while weir follows it and is
 stopped (SIGTERM) or killed (SIGKILL) again and again. Every line must come out: exactly once over stops, at
 least once over kills. Prints what was missing and repeated. 1,000,000 lines, 50 rotations, 10 stops and 5 kills
 unless said otherwise.
+
+With --speed, follows a file of so many MB to its end instead, as lines, with a JSON parser and with a regular
+expression, by weir and the peer in turn: MB per CPU-second, medians of three.
 ";
 
 /// Runs the four combinations.
 pub fn tail(words: &[&str]) -> Result<(), String> {
+    let (mut speed, mut peer) = (None, None);
     let (mut lines, mut rotations, mut stops, mut kills, mut profile) = (1_000_000, 50, 10, 5, "release");
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -32,11 +37,16 @@ pub fn tail(words: &[&str]) -> Result<(), String> {
             "--stops" => stops = number()?,
             "--kills" => kills = number()?,
             "--profile" => profile = value,
+            "--speed" => speed = Some(number()?),
+            "--peer" => peer = Some(value.strip_prefix("fluent-bit=").ok_or("write --peer fluent-bit=PATH")?),
             other => return Err(format!("unknown option {other}\n\n{HELP}")),
         }
     }
     run::cargo(&["build", "--profile", profile, "--quiet", "-p", "agent"])?;
     let weir = run::target().join(if profile == "dev" { "debug" } else { profile }).join("weir");
+    if let Some(megabytes) = speed {
+        return crate::tail_speed::speed(megabytes, &weir, peer);
+    }
     let mut wrong = 0;
     println!("{lines} lines, {rotations} rotations");
     println!(

@@ -33,7 +33,20 @@ pub(crate) const FIRST: usize = 1 << 32;
 pub(crate) struct Directory {
     /// The number of the first route.
     base: usize,
-    outputs: Vec<Vec<Text>>,
+    outputs: Vec<Vec<Way>>,
+}
+
+/// An output by its name, and the one to take when there is none of that name.
+#[derive(Debug)]
+struct Way {
+    name: Text,
+    fallback: Option<Text>,
+}
+
+impl From<Text> for Way {
+    fn from(name: Text) -> Way {
+        Way { name, fallback: None }
+    }
 }
 
 /// The routes of one input.
@@ -81,7 +94,7 @@ impl Directory {
     }
 
     /// Adds a route to outputs; its number.
-    fn add(&mut self, outputs: Vec<Text>) -> usize {
+    fn add(&mut self, outputs: Vec<Way>) -> usize {
         self.outputs.push(outputs);
         self.base + self.outputs.len() - 1
     }
@@ -106,10 +119,14 @@ impl Directory {
     fn route(&mut self, section: &Section, problems: &mut Problems) -> Option<InputRoute> {
         let mut reader = Reader::new(section);
         let _read = RouteOptions::read(&mut reader);
-        let mut outputs = values(section, "to");
+        let mut outputs: Vec<Way> = values(section, "to").into_iter().map(Way::from).collect();
         for to in reader.groups("to") {
-            outputs.extend(values(to, "outputs"));
-            outputs.extend(to.groups.iter().filter_map(|output| output.name().cloned()));
+            outputs.extend(values(to, "outputs").into_iter().map(Way::from));
+            let named = |output: &Section| {
+                let fallback = output.get("fallback").cloned();
+                output.name().map(|name| Way { name: name.clone(), fallback })
+            };
+            outputs.extend(to.groups.iter().filter_map(named));
         }
         if outputs.is_empty() {
             let what = "a route needs outputs";
@@ -137,8 +154,9 @@ impl Directory {
 
     /// The outputs of every route by their place in the configuration.
     pub(crate) fn resolve(self, names: &[&str], problems: &mut Problems) -> Vec<(usize, Vec<usize>)> {
-        let mut place = |text: &Text| {
-            let found = names.iter().position(|name| *name == text.value);
+        let called = |text: &Text| names.iter().position(|name| *name == text.value);
+        let mut place = |Way { name: text, fallback }: &Way| {
+            let found = called(text).or_else(|| called(fallback.as_ref()?));
             if found.is_none() {
                 let what = format!("there is no output \"{}\"", text.value);
                 let hint = did_you_mean(&text.value, names.iter().copied())
@@ -349,6 +367,14 @@ mod tests {
         let parts = split(&routes.unwrap(), &account, &[(1, "info"), (2, "error")]).await;
         assert_eq!(parts, [(0, vec![2]), (1, vec![1])]);
         assert_eq!(outputs, [vec![0], vec![]]);
+    }
+
+    #[test]
+    fn an_output_that_is_not_there_has_its_fallback() {
+        let named = section("outputs", &[("name", "pagr"), ("fallback", "archive")], Vec::new());
+        let to = section("to", &[], vec![named]);
+        let (_, outputs, problems) = read(vec![section("logs", &[("name", "x")], vec![to])]);
+        assert_eq!((outputs, problems.as_str()), (vec![vec![1], vec![]], ""));
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Cpu {
             pid @ 0.. => (format!("/proc/{pid}/stat"), of_process),
             _ => ("/proc/stat".to_owned(), of_machine),
         };
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let text = timer::kernel_text(&path)?;
         let spent = parse(&text);
         if spent.is_empty() { Err(format!("{path} is not as expected")) } else { Ok(spent) }
     }

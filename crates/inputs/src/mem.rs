@@ -56,8 +56,7 @@ impl Input for Mem {
 
 impl Mem {
     async fn add(&self, records: &mut Records) -> Result<(), String> {
-        let text =
-            std::fs::read_to_string("/proc/meminfo").map_err(|error| format!("/proc/meminfo: {error}"))?;
+        let text = timer::kernel_text("/proc/meminfo")?;
         let figure = |name| kib(&text, name).ok_or_else(|| format!("/proc/meminfo has no {name}"));
         let mut entries = Vec::with_capacity(8);
         for (names, total, free) in [
@@ -86,7 +85,7 @@ fn kib(text: &str, name: &str) -> Option<u64> {
 
 /// What a process has resident, in bytes; `None` when there is no such process.
 fn resident(pid: i32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = timer::kernel_text(&format!("/proc/{pid}/status")).ok()?;
     kib(&status, "VmRSS").map(|kib| 1024 * kib)
 }
 

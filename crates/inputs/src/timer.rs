@@ -43,6 +43,12 @@ pub(crate) async fn tick(timer: &mut tokio::time::Interval, stop: &Stop) -> bool
     }
 }
 
+/// Text of a file in `/proc`.
+#[expect(clippy::disallowed_methods, reason = "the kernel writes it anew for each reader, and it is short")]
+pub(crate) fn kernel_text(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+}
+
 /// Hands records over under the input's own tag. What there is no room for is dropped and said: there is nobody
 /// who would send it again.
 pub(crate) async fn send(plugin: &str, records: &mut Records, out: &Emitter) {
