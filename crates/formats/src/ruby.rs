@@ -49,15 +49,18 @@ enum Engine {
     Backtracking(fancy_regex::Regex),
 }
 
-/// A pattern twice. Over bytes it is smaller and faster and gives the same for ASCII; and it takes a text that
-/// is no UTF-8 byte by byte, as Onigmo does.
+/// A pattern, built for what it is searched in. Over bytes it is smaller and faster and gives the same for ASCII;
+/// and it takes a text that is no UTF-8 byte by byte, as Onigmo does. In one line `^` stands for the begin of the
+/// text, so that a pattern with it is tried at one place only, in one go where it can be.
 #[derive(Debug, Clone)]
 struct Linear {
     unicode: Regex,
     pattern: Arc<str>,
     flags: Flags,
-    /// Built when somebody asks for groups; `None` if the pattern means characters beyond ASCII.
-    bytes: OnceLock<Option<Regex>>,
+    /// Over bytes, for one line and for several. Built when somebody asks for groups; `None` if the pattern means
+    /// characters beyond ASCII.
+    line: OnceLock<Option<Regex>>,
+    lines: OnceLock<Option<Regex>>,
 }
 
 /// What the groups of a pattern matched.
@@ -132,18 +135,31 @@ impl RubyRegex {
 
 impl Linear {
     fn of(&self, text: &[u8]) -> &Regex {
-        let bytes = self.bytes.get_or_init(|| build(&self.pattern, self.flags, false).ok());
-        match bytes {
-            Some(bytes) if text.is_ascii() || std::str::from_utf8(text).is_err() => bytes,
-            _ => &self.unicode,
+        if !text.is_ascii() && std::str::from_utf8(text).is_ok() {
+            return &self.unicode;
         }
+        let over = |lines| build(&self.pattern, self.flags, Over { unicode: false, lines }).ok();
+        let bytes = match text.contains(&b'\n') {
+            true => self.lines.get_or_init(|| over(true)),
+            false => self.line.get_or_init(|| over(false)),
+        };
+        bytes.as_ref().unwrap_or(&self.unicode)
     }
 }
 
-fn build(pattern: &str, flags: Flags, unicode: bool) -> Result<Regex, regex::Error> {
+/// What a pattern is searched in.
+#[derive(Clone, Copy)]
+struct Over {
+    /// Text of characters, not of bytes.
+    unicode: bool,
+    /// Several lines.
+    lines: bool,
+}
+
+fn build(pattern: &str, flags: Flags, over: Over) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern)
-        .unicode(unicode)
-        .multi_line(true)
+        .unicode(over.unicode)
+        .multi_line(over.lines)
         .case_insensitive(flags.ignore_case)
         .dot_matches_new_line(flags.dot_all)
         .ignore_whitespace(flags.extended)
@@ -180,7 +196,8 @@ impl Value for RubyRegex {
                 regex.map_err(|error| wrong(error.to_string().lines().last().unwrap_or("")))?,
             )
         } else {
-            let unicode = build(&pattern, flags, true).map_err(|error| match error {
+            let over = Over { unicode: true, lines: true };
+            let unicode = build(&pattern, flags, over).map_err(|error| match error {
                 regex::Error::CompiledTooBig(_) => {
                     Invalid::new(format!("{} takes more than {PROGRAM_BYTES} bytes", quoted(text)))
                         .hint("use smaller counts in {}")
@@ -192,7 +209,8 @@ impl Value for RubyRegex {
                     wrong(reason.trim_start_matches("error: "))
                 }
             })?;
-            Engine::Linear(Linear { unicode, pattern: pattern.into(), flags, bytes: OnceLock::new() })
+            let (line, lines) = (OnceLock::new(), OnceLock::new());
+            Engine::Linear(Linear { unicode, pattern: pattern.into(), flags, line, lines })
         };
         Ok(RubyRegex { engine, names: names.into() })
     }

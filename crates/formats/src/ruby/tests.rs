@@ -64,7 +64,20 @@ fn patterns_match_what_they_match_in_ruby() {
         let regex = RubyRegex::parse(pattern);
         let regex = regex.unwrap_or_else(|invalid| panic!("{pattern}: {}", invalid.what));
         assert_eq!(regex.is_match(text.as_bytes()), expected, "{pattern} on {text:?}");
+        // Groups are searched for in another program.
+        assert_eq!(regex.captures(text.as_bytes()).is_some(), expected, "groups of {pattern} on {text:?}");
     }
+}
+
+#[test]
+fn groups_are_the_same_in_one_line_and_in_the_first_of_several_that_matches() {
+    let regex = RubyRegex::parse(r"^(?<key>\w+)=(?<value>.*)$").unwrap();
+    for text in ["a=b c", "no\na=b c\nd=e", "a=b c\n", "ä\na=b c"] {
+        let captures = regex.captures(text.as_bytes()).unwrap();
+        let found = regex.names().iter().map(|(_, group)| captures.get(*group).unwrap());
+        assert_eq!(found.collect::<Vec<_>>(), [&b"a"[..], b"b c"], "{text:?}");
+    }
+    assert!(regex.captures(b"\xff a=b").is_none() && regex.captures(b"\xff\na=b").is_some());
 }
 
 #[test]
