@@ -21,7 +21,13 @@ pub trait Sink {
     fn piece(&mut self, bytes: &mut &[u8]) -> Result<(), Full>;
     fn end_str(&mut self);
     fn raw(&mut self, bytes: &[u8]) -> Result<(), Full>;
+    fn front_of(&mut self, block: &[u8; 9], len: usize) -> Result<(), Full> {
+        self.raw(&block[..len])
+    }
     fn reserve(&mut self, bytes: usize) -> Result<(), Full>;
+    fn short_str(&mut self, block: &[u8; 32], len: usize) -> Result<(), Full> {
+        self.str(&block[..len])
+    }
     /// Bytes that can be written without [`Full`].
     fn room(&self) -> usize;
 
@@ -76,6 +82,11 @@ impl Sink for Writer {
         Writer::str(self, bytes)
     }
 
+    #[inline(always)]
+    fn short_str(&mut self, block: &[u8; 32], len: usize) -> Result<(), Full> {
+        Writer::short_str(self, block, len)
+    }
+
     fn begin_str(&mut self) -> Result<(), Full> {
         Writer::begin_str(self)
     }
@@ -91,6 +102,11 @@ impl Sink for Writer {
     #[inline]
     fn raw(&mut self, bytes: &[u8]) -> Result<(), Full> {
         Writer::raw(self, bytes)
+    }
+
+    #[inline(always)]
+    fn front_of(&mut self, block: &[u8; 9], len: usize) -> Result<(), Full> {
+        Writer::front_of(self, block, len)
     }
 
     fn reserve(&mut self, bytes: usize) -> Result<(), Full> {

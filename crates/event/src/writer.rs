@@ -191,6 +191,16 @@ impl Writer {
         self.put(bytes)
     }
 
+    /// Writes the first `len` bytes of `block`, as [`Writer::raw`]. Where the page has room the whole block is copied,
+    /// which costs less than to copy so many bytes.
+    #[inline(always)]
+    pub fn front_of(&mut self, block: &[u8; 9], len: usize) -> Result<(), Full> {
+        let Some(room) = self.buf.spare().first_chunk_mut() else { return self.put(&block[..len]) };
+        *room = *block;
+        self.buf.advance(len);
+        Ok(())
+    }
+
     /// Writes bytes of any length; they may span pages. `bytes` shrinks by what was written, so that after
     /// [`Full`] the rest can follow. UTF-8 text is only cut between characters.
     pub fn piece(&mut self, bytes: &mut &[u8]) -> Result<(), Full> {
@@ -238,6 +248,19 @@ impl Writer {
             body.copy_from_slice(bytes)
         };
         self.buf.advance(header + len);
+        Ok(())
+    }
+
+    /// Writes the first `len` bytes of `block`, fewer than all, as a string; see [`Writer::front_of`].
+    #[inline(always)]
+    pub fn short_str(&mut self, block: &[u8; 32], len: usize) -> Result<(), Full> {
+        debug_assert!(len < block.len());
+        let Some([code, body @ ..]) = self.buf.spare().first_chunk_mut::<33>() else {
+            return self.str(&block[..len]);
+        };
+        *code = 0xa0 | len as u8;
+        *body = *block;
+        self.buf.advance(1 + len);
         Ok(())
     }
 
@@ -540,6 +563,23 @@ mod tests {
             let mut expected = Vec::new();
             crate::msgpack::put_str(&mut expected, std::str::from_utf8(&text).unwrap());
             assert_eq!(writer.finish().buf.to_vec(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_copied_as_a_block_fills_pages_to_the_end() {
+        let block = *b"abcdefghijklmnopqrstuvwxyz012345";
+        for len in 0..32 {
+            let (mut writer, mut other) = (Writer::new(&account(10)), Writer::new(&account(10)));
+            for number in 0..1_000 {
+                writer.short_str(&block, len).unwrap();
+                other.str(&block[..len]).unwrap();
+                writer.front_of(&[1; 9], number % 10).unwrap();
+                other.raw(&[1; 9][..number % 10]).unwrap();
+            }
+            let (events, other) = (writer.finish(), other.finish());
+            assert_eq!(events.buf.to_vec(), other.buf.to_vec());
+            assert_eq!(events.buf.pages().count(), other.buf.pages().count());
         }
     }
 

@@ -8,7 +8,6 @@ use event::{EventTime, Events, Sink, Writer};
 use super::error::{Error, Reason, Stop};
 use super::number::{self, Scanned};
 use super::scan;
-use super::text;
 
 /// Levels of objects and arrays that a record may have, itself counted.
 const MAX_DEPTH: u8 = 128;
@@ -215,6 +214,7 @@ impl<S: Sink> Transcoder<S> {
             State::InNumber => self.rest_of_number(input),
             State::InWord => self.rest_of_word(input),
             State::FirstKey | State::Key => self.members(input),
+            State::Value if !self.in_object() => self.elements(input),
             _ => self.token(input),
         }
     }
@@ -273,9 +273,8 @@ impl<S: Sink> Transcoder<S> {
             // What comes next is a key.
             let rest = scan::skip_blank(input);
             *input = rest;
-            let Some(key) = text::whole(rest) else { return self.token(input) };
-            self.writer.str(key)?;
-            let rest = scan::skip_blank(&rest[key.len() + 2..]);
+            let Some(len) = self.whole_string(rest)? else { return self.token(input) };
+            let rest = scan::skip_blank(&rest[len..]);
             *input = rest;
             let Some((b':', rest)) = rest.split_first() else {
                 self.state = State::Colon;
@@ -284,26 +283,45 @@ impl<S: Sink> Transcoder<S> {
             let rest = scan::skip_blank(rest);
             *input = rest;
             self.state = State::Value;
-            let rest = match rest.first() {
-                Some(b'"') => {
-                    let Some(text) = text::whole(rest) else { return self.token(input) };
-                    self.writer.str(text)?;
-                    &rest[text.len() + 2..]
-                }
-                Some(b'-' | b'0'..=b'9') => {
-                    let Some(((bytes, size), len)) = number::short(rest) else { return self.token(input) };
-                    self.writer.raw(&bytes[..size])?;
-                    &rest[len..]
-                }
-                _ => return self.token(input),
-            };
-            let rest = scan::skip_blank(rest);
+            let Some(len) = self.simple(rest)? else { return self.token(input) };
+            let rest = scan::skip_blank(&rest[len..]);
             *input = rest;
             self.state = State::AfterValue;
             let Some((b',', rest)) = rest.split_first() else { return Ok(()) };
             self.writer.entry()?;
             *input = rest;
             self.state = State::Key;
+        }
+    }
+
+    /// The same for elements of an array. What comes next is one.
+    fn elements(&mut self, input: &mut &[u8]) -> Result<(), Stop> {
+        loop {
+            let rest = scan::skip_blank(input);
+            *input = rest;
+            let Some(len) = self.simple(rest)? else { return self.token(input) };
+            let rest = scan::skip_blank(&rest[len..]);
+            *input = rest;
+            self.state = State::AfterValue;
+            let Some((b',', rest)) = rest.split_first() else { return Ok(()) };
+            self.writer.entry()?;
+            *input = rest;
+            self.state = State::Value;
+        }
+    }
+
+    /// Writes the string or number that `input` starts with, if it ends within it and is of a common form, and
+    /// answers its length.
+    #[inline(always)]
+    fn simple(&mut self, input: &[u8]) -> Result<Option<usize>, Stop> {
+        match input.first() {
+            Some(b'"') => self.whole_string(input),
+            Some(b'-' | b'0'..=b'9') => {
+                let Some(((bytes, size), len)) = number::short(input) else { return Ok(None) };
+                self.writer.front_of(&bytes, size)?;
+                Ok(Some(len))
+            }
+            _ => Ok(None),
         }
     }
 

@@ -119,6 +119,12 @@ pub(super) fn short(bytes: &[u8]) -> Option<(Packed, usize)> {
 /// not end, or not among the first 18 bytes.
 #[inline(always)]
 fn digits(bytes: &[u8], mut at: usize, mut value: i64) -> Option<(i64, usize)> {
+    if let Some(block) = bytes.get(at..)?.first_chunk::<8>() {
+        let (read, count) = up_to_eight(*block);
+        if count < 8 && at + count <= 18 {
+            return Some((value * WHOLE_POWERS[count] + read, at + count));
+        }
+    }
     loop {
         let digit = bytes.get(at)?.wrapping_sub(b'0');
         if digit > 9 {
@@ -130,6 +136,29 @@ fn digits(bytes: &[u8], mut at: usize, mut value: i64) -> Option<(i64, usize)> {
         value = value * 10 + i64::from(digit);
         at += 1;
     }
+}
+
+const WHOLE_POWERS: [i64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// The digits at the front of a block, all at once: their value, and how many they are.
+#[inline(always)]
+fn up_to_eight(block: [u8; 8]) -> (i64, usize) {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Digits become 0 to 9; with 0x76 added, everything else has its highest bit set. What a byte carries over
+    // is seen only behind it, and the first one is what counts.
+    let digits = u64::from_le_bytes(block) ^ 0x3030_3030_3030_3030;
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & HIGH;
+    let count = others.trailing_zeros() as usize / 8;
+    if count == 0 {
+        return (0, 0);
+    }
+    // Zeros in front of the digits; then pairs, fours and all eight are added up.
+    let digits = digits << (64 - 8 * count);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let fours =
+        |pairs: u64, first: u64, second: u64| (pairs & 0xff_0000_00ff).wrapping_mul(first << 32 | second);
+    let eight = fours(pairs, 1_000_000, 100).wrapping_add(fours(pairs >> 16, 10_000, 1)) >> 32;
+    (eight as i64, count)
 }
 
 /// The shortest form of an unsigned integer.
@@ -245,9 +274,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn digits_are_read_at_once_up_to_whatever_ends_them() {
+        for end in 0..=255_u8 {
+            for count in 0..=8 {
+                let mut block = *b"98765432";
+                let digits = 98_765_432 / 10_i64.pow(8 - count);
+                if let Some(byte) = block.get_mut(count as usize) {
+                    if end.is_ascii_digit() {
+                        continue;
+                    }
+                    *byte = end;
+                }
+                assert_eq!(up_to_eight(block), (digits, count as usize), "{count} before {end:#x}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn the_short_way_reads_numbers_as_the_long_way(text in "-?[0-9]{1,19}(\\.[0-9]{0,9})?[ ,}.e0+-]") {
+        fn the_short_way_reads_numbers_as_the_long_way(text in "-?[0-9]{1,19}(\\.[0-9]{0,9})?[ ,}.e0+-][0-9.,:/ ]{0,9}") {
             if let Some((packed, len)) = short(text.as_bytes()) {
                 let found = scan(text.as_bytes()).unwrap();
                 prop_assert_eq!((len, true), (found.len, found.whole));

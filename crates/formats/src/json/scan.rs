@@ -10,6 +10,15 @@ pub(crate) fn plain(bytes: &[u8], limit: usize) -> usize {
     run(bytes, limit, block::plain, |byte| matches!(byte, 0x20..=0x7f) && byte != b'"' && byte != b'\\')
 }
 
+/// As [`plain`], of a block that is looked at at once.
+#[inline(always)]
+pub(crate) fn plain_in(block: &[u8; 32]) -> usize {
+    let (halves, _) = block.as_chunks::<16>();
+    let [first, second] = halves else { return 0 };
+    let ends = u64::from(block::plain(first) | block::plain(second) << 16);
+    (ends | 1 << block.len()).trailing_zeros() as usize
+}
+
 /// As [`plain`], bytes of characters beyond ASCII included, whether they are valid or not.
 #[inline]
 pub(crate) fn text(bytes: &[u8], limit: usize) -> usize {
@@ -178,5 +187,16 @@ mod tests {
         check(plain, b'a', |byte| special(byte) || byte > 0x7f);
         check(text, 0xc3, special);
         check(|bytes, limit| blank(bytes).min(limit), b' ', |byte| !b" \n\r\t".contains(&byte));
+    }
+
+    #[test]
+    fn a_block_at_once_is_as_its_bytes_one_by_one() {
+        for byte in 0..=255 {
+            for at in 0..32 {
+                let mut block = [b'a'; 32];
+                block[at] = byte;
+                assert_eq!(plain_in(&block), plain(&block, 32), "{byte:#x} at {at}");
+            }
+        }
     }
 }

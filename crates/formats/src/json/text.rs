@@ -106,6 +106,16 @@ fn hex(bytes: &[u8]) -> Result<u32, Unit> {
     if digits.len() < 4 { Err(Unit::More) } else { Ok(value) }
 }
 
+/// The string that `bytes` start with, if it is of the most common kind: up to 31 characters of plain ASCII. Answers
+/// the block that it is the front of, and its length.
+#[inline(always)]
+pub(super) fn short(bytes: &[u8]) -> Option<(&[u8; 32], usize)> {
+    let Some((b'"', body)) = bytes.split_first() else { return None };
+    let block = body.first_chunk::<32>()?;
+    let len = scan::plain_in(block);
+    (block.get(len) == Some(&b'"')).then_some((block, len))
+}
+
 /// The content of the string that `bytes` start with, if there is one that ends within them, has no escapes,
 /// is valid and not longer than [`WHOLE_STR`]. Most strings are so; the others are read by pieces.
 #[inline]
@@ -158,6 +168,19 @@ mod tests {
         }
         for bytes in [b"\x80".as_slice(), b"\xc0\x80", b"\xed\xa0\x80", b"\xf5", b"\xc3(", b"\xe2\x82\""] {
             assert_eq!(unit(bytes), Unit::Bad(Reason::Utf8), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn a_short_string_is_seen_at_once_and_nothing_else_is() {
+        for len in 0..=40 {
+            let text = format!("\"{}\"{}", "y".repeat(len), " ".repeat(32));
+            let found = short(text.as_bytes()).map(|(block, len)| &block[..len]);
+            assert_eq!(found, (len < 32).then(|| &text.as_bytes()[1..=len]));
+            assert_eq!(short(&text.as_bytes()[..32]), None, "no whole block");
+        }
+        for text in [r#""a\n""#, "\"a\tb\"", "\"grün\"", "7"] {
+            assert_eq!(short(format!("{text}{}", " ".repeat(32)).as_bytes()), None, "{text}");
         }
     }
 

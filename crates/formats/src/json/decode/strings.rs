@@ -16,14 +16,26 @@ impl<S: Sink> Transcoder<S> {
     /// in which the rest of it is read.
     #[inline]
     pub(super) fn string(&mut self, input: &mut &[u8], after: State, within: State) -> Result<(), Stop> {
-        let Some(text) = text::whole(input) else {
+        let Some(len) = self.whole_string(input)? else {
             self.writer.begin_str()?;
             return self.go(input, within);
         };
-        self.writer.str(text)?;
-        advance(input, text.len() + 2);
+        advance(input, len);
         self.state = after;
         Ok(())
+    }
+
+    /// Writes the string that `input` starts with, if it is one that can be written at once, and answers its length
+    /// with its quotes.
+    #[inline(always)]
+    pub(super) fn whole_string(&mut self, input: &[u8]) -> Result<Option<usize>, Stop> {
+        if let Some((block, len)) = text::short(input) {
+            self.writer.short_str(block, len)?;
+            return Ok(Some(len + 2));
+        }
+        let Some(text) = text::whole(input) else { return Ok(None) };
+        self.writer.str(text)?;
+        Ok(Some(text.len() + 2))
     }
 
     /// A string by pieces: runs of plain text, and one escape or split character at a time.
