@@ -3,7 +3,7 @@
 //! In the order of the modules: `options` (the command line), `scenario` (what is measured), `agent` (who is
 //! measured), `config` (each agent's configuration for a scenario), `network` (what it finds at addresses that cannot
 //! be configured), `running` (starting one on its core),
-//! `sink` and `destination` (where agents deliver to), `metrics` (what an agent says of itself), `subject` (an
+//! `destination` (where agents deliver to), `metrics` (what an agent says of itself), `subject` (an
 //! agent that runs), `measure` (one round), `rounds` (all of them), `sample` and `history` (what is kept), `summary` (medians and ratios), `table`, `chart` and
 //! `page` (how it is shown), `machine` (on what).
 
@@ -22,7 +22,6 @@ mod rounds;
 mod running;
 mod sample;
 mod scenario;
-mod sink;
 mod subject;
 mod summary;
 mod table;

@@ -7,6 +7,7 @@
 //! * [`bench`]: weir and its peers measured side by side (`cargo x bench`).
 //! * [`soak`]: whether weir keeps its memory limit, whatever is done to it (`cargo x soak`).
 //! * [`process`]: what the kernel knows of a process' memory and time.
+//! * [`sink`]: a server that agents deliver to.
 //! * [`message`]: where an HTTP message ends.
 //! * [`histogram`]: how long things took.
 
@@ -18,4 +19,5 @@ pub mod load;
 pub mod message;
 pub mod payload;
 pub mod process;
+pub mod sink;
 pub mod soak;

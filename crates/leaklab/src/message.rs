@@ -19,6 +19,8 @@ pub struct Message {
     pub status: u16,
     /// Bytes of the body, as they travelled.
     pub body: u64,
+    /// Line ends in it, where its length was told beforehand.
+    pub lines: u64,
     /// The other side closes the connection behind it.
     pub close: bool,
 }
@@ -46,7 +48,7 @@ enum State {
     UntilClose,
 }
 
-const NOTHING: Message = Message { status: 0, body: 0, close: false };
+const NOTHING: Message = Message { status: 0, body: 0, lines: 0, close: false };
 
 impl Reader {
     /// A reader of one side's messages.
@@ -142,7 +144,7 @@ impl Reader {
         if (100..200).contains(&status) {
             return Ok(false);
         }
-        self.message = Message { status, body: 0, close };
+        self.message = Message { status, close, ..NOTHING };
         self.state = match length {
             _ if chunked => State::Size(0, false),
             _ if matches!(status, 204 | 304) => State::Length(0),
@@ -155,10 +157,14 @@ impl Reader {
 
     fn skip(&mut self, bytes: &mut &[u8], missing: u64) -> bool {
         let taken = missing.min(bytes.len() as u64);
-        *bytes = &bytes[taken as usize..];
+        let (body, rest) = bytes.split_at(taken as usize);
+        *bytes = rest;
         self.message.body += taken;
         let missing = missing - taken;
         let in_pieces = matches!(self.state, State::Piece(_));
+        if self.side == Side::Requests && !in_pieces {
+            self.message.lines += body.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
         self.state = match missing {
             0 if in_pieces => State::Size(0, false),
             missing if in_pieces => State::Piece(missing),

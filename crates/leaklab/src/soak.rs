@@ -6,11 +6,12 @@
 //! own all the while and counts its answers.
 //!
 //! In the order of the modules: [`scenario`] (what is done), [`clients`] and [`hostile`] (who does it),
-//! [`destination`] (where records go), [`agent`] (who it is done to), [`report`] (what came of it).
+//! [`agent`] (who it is done to), [`report`] (what came of it). The last,
+//! [`growth`], asks the leak lab what memory grows with.
 
 pub mod agent;
 pub mod clients;
-pub mod destination;
+pub mod growth;
 pub mod hostile;
 pub mod report;
 pub mod scenario;
@@ -83,24 +84,28 @@ pub fn run(
     time: Duration,
     weir: &std::path::Path,
 ) -> Result<Vec<Row>, String> {
-    let unknown =
-        names.iter().find(|name| scenario::ALL.iter().all(|scenario| scenario.name != name.as_str()));
-    if let Some(unknown) = unknown {
-        let known: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+    let known: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).chain([growth::NAME]).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("there is no scenario \"{unknown}\"; there are {}", known.join(", ")));
     }
     let mut rows = Vec::new();
+    let chosen = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
     for limit in limits {
+        let setting = Setting { weir: weir.to_owned(), limit: *limit * 1_000_000, time };
         for scenario in scenario::ALL {
-            let chosen = names.is_empty() || names.iter().any(|name| name == scenario.name);
-            if !chosen || *limit < scenario.least_limit {
-                continue;
+            if chosen(scenario.name) && *limit >= scenario.least_limit {
+                rows.push(told(scenario::run(scenario, &setting)?));
             }
-            let setting = Setting { weir: weir.to_owned(), limit: *limit * 1_000_000, time };
-            let row = scenario::run(scenario, &setting)?;
-            println!("{}", row.line());
-            rows.push(row);
+        }
+        if chosen(growth::NAME) {
+            rows.push(told(growth::run(&setting)?));
         }
     }
     Ok(rows)
+}
+
+/// Prints the line of a scenario that has ended.
+fn told(row: Row) -> Row {
+    println!("{}", row.line());
+    row
 }

@@ -23,9 +23,9 @@ impl Kind {
         }
     }
 
-    /// A kind by its name.
+    /// A kind by its name, behind which more may stand that tells agents of one kind apart: `weir2`.
     pub fn named(name: &str) -> Result<Kind, String> {
-        KINDS.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+        KINDS.into_iter().find(|kind| name.starts_with(kind.name())).ok_or_else(|| {
             format!("there is no peer \"{name}\"; there are {}", KINDS.map(Kind::name).join(", "))
         })
     }
@@ -71,6 +71,7 @@ mod tests {
         for kind in KINDS {
             assert_eq!(Kind::named(kind.name()), Ok(kind));
         }
+        assert_eq!(Kind::named("weir2"), Ok(Kind::Weir));
         assert!(Kind::named("beats").unwrap_err().contains("weir, fluent-bit, vector"));
     }
 

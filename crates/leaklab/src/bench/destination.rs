@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::measure::Place;
 use super::running::Running;
 use super::scenario::Route;
-use super::sink::Sink;
 use crate::process;
+use crate::sink::{Pace, Sink};
 
 /// The longest record of ingestions that is read.
 const RECORDS: u64 = 64 << 20;
@@ -29,7 +30,8 @@ impl Destination {
     pub fn start(route: Route, place: &Place) -> Result<Destination, String> {
         let mut destination = Destination::default();
         if let Route::Http(rate) = route {
-            destination.sink = Some(Sink::start(rate).map_err(|error| error.to_string())?);
+            let pace = rate.map(|rate| Pace { rate, catch_up: Duration::ZERO });
+            destination.sink = Some(Sink::start(pace).map_err(|error| error.to_string())?);
         }
         if route == Route::Kusto {
             let folder = place.folder.join("kusto");

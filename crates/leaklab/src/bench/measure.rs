@@ -111,7 +111,8 @@ fn plan(scenario: &Scenario, port: u16, bytes: Vec<u8>, place: &Place) -> Result
     let target = Target::parse(&format!("{scheme}://127.0.0.1:{port}/bench"))?;
     let body = Body::new(bytes);
     let body = if scenario.wire == Wire::Gzip { body.gzip() } else { body };
-    let plan = Plan { patience: PATIENCE, http2: scenario.wire == Wire::Http2, ..Plan::new(target, body) };
+    let http2 = scenario.wire == Wire::Http2;
+    let plan = Plan { patience: PATIENCE, http2, tags: scenario.tags, ..Plan::new(target, body) };
     Ok(match scenario.load {
         Load::Flat(connections) => {
             let tls = match scenario.wire {

@@ -12,7 +12,8 @@ use super::{history, page};
 /// What is asked for.
 pub struct Options {
     pub scenarios: Vec<&'static Scenario>,
-    pub peers: Vec<(Kind, PathBuf)>,
+    /// Name, kind and binary.
+    pub peers: Vec<(String, Kind, PathBuf)>,
     pub rounds: u32,
     pub seconds: f64,
     /// Leave out what today's history already has.
@@ -27,7 +28,7 @@ Usage: cargo x bench [SCENARIO ...] [--peer NAME=/path/to/binary ...] [--rounds 
        cargo x bench --page
 
 Starts weir and each peer in turn on one core, loads it from another, and compares. Peers are fluent-bit, vector
-and weir itself (another build, or the same for the noise of the machine). Prints tables, appends the figures to
+and weir itself (another build, or the same for the noise of the machine); a name may go on: weir2, fluent-bit-5.0. Prints tables, appends the figures to
 bench/history and makes docs/benchmarks.md from the newest figures of each scenario there.
 
   --rounds N    agents take turns within a round (default 5)
@@ -93,10 +94,10 @@ fn read(parser: &mut lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
     Ok(Some(options))
 }
 
-fn peer(text: &str) -> Result<(Kind, PathBuf), String> {
+fn peer(text: &str) -> Result<(String, Kind, PathBuf), String> {
     let (name, path) =
         text.split_once('=').ok_or_else(|| format!("--peer {text}: it is NAME=/path/to/binary"))?;
-    Ok((Kind::named(name)?, path.into()))
+    Ok((name.to_owned(), Kind::named(name)?, path.into()))
 }
 
 impl Options {
@@ -107,8 +108,9 @@ impl Options {
             words.extend(self.scenarios.iter().map(|scenario| scenario.name.to_owned()));
         }
         words.extend(agents.iter().skip(1).map(|agent| {
-            let name = agent.kind.name();
-            format!("--peer {name}=/path/to/{name}")
+            let kind = agent.kind.name();
+            let name = agent.name.split(' ').next().unwrap_or(kind);
+            format!("--peer {name}=/path/to/{kind}")
         }));
         words.push(format!("--rounds {} --seconds {}", self.rounds, self.seconds));
         words.join(" ")
@@ -127,11 +129,12 @@ mod tests {
     #[test]
     fn scenarios_peers_and_times_are_read() {
         let options =
-            parse("small trigger --peer weir=/a --peer fluent-bit=/b --rounds 7 --seconds 3 --resume")
+            parse("small trigger --peer weir2=/a --peer fluent-bit=/b --rounds 7 --seconds 3 --resume")
                 .unwrap();
         let names: Vec<_> = options.scenarios.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names, ["small", "trigger"]);
-        assert_eq!(options.peers, [(Kind::Weir, "/a".into()), (Kind::FluentBit, "/b".into())]);
+        let peers = [("weir2", Kind::Weir, "/a"), ("fluent-bit", Kind::FluentBit, "/b")];
+        assert_eq!(options.peers, peers.map(|(name, kind, path)| (name.to_owned(), kind, path.into())));
         assert_eq!((options.rounds, options.seconds, options.resume), (7, 3.0, true));
         assert_eq!(parse("").unwrap().scenarios.len(), SCENARIOS.len());
     }

@@ -108,12 +108,10 @@ fn agents(options: &Options, binaries: &Path, folder: &Path) -> Result<(Vec<Agen
         weir.version = format!("{} ({revision})", weir.version);
     }
     let (mut agents, mut missing) = (vec![weir], Vec::new());
-    for (kind, path) in &options.peers {
+    for (name, kind, path) in &options.peers {
         let before = agents.iter().filter(|agent: &&Agent| agent.kind == *kind).count();
-        let name = match before {
-            0 => kind.name().to_owned(),
-            before => format!("{} ({})", kind.name(), before + 1),
-        };
+        let taken = agents.iter().any(|agent| agent.name == *name);
+        let name = if taken { format!("{name} ({})", before + 1) } else { name.clone() };
         if path.exists() {
             agents.push(Agent::new(name, *kind, path.clone())?);
         } else {
@@ -122,7 +120,7 @@ fn agents(options: &Options, binaries: &Path, folder: &Path) -> Result<(Vec<Agen
                 .push(Skipped { agent: name, reason: "there is no such binary on this machine".to_owned() });
         }
     }
-    let named = |kind: Kind| options.peers.iter().any(|(named, _)| *named == kind);
+    let named = |kind: Kind| options.peers.iter().any(|(_, named, _)| *named == kind);
     for kind in [Kind::FluentBit, Kind::Vector].into_iter().filter(|kind| !named(*kind)) {
         let reason = format!("no binary was named (--peer {}=PATH)", kind.name());
         missing.push(Skipped { agent: kind.name().to_owned(), reason });

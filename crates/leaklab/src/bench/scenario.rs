@@ -14,6 +14,8 @@ pub struct Scenario {
     /// Threads of the input.
     pub workers: usize,
     pub storage: Storage,
+    /// Paths, which are tags, that requests go to in turn.
+    pub tags: usize,
 }
 
 /// What a request carries.
@@ -140,6 +142,16 @@ pub const SCENARIOS: &[Scenario] = &[
         ..scenario("storage-full", "HTTP -> files (storage.sync full) -> null, arrays of 100 records")
     },
     Scenario {
+        storage: Storage::Normal,
+        tags: 1_000,
+        ..scenario("tags-normal", "as storage-normal, to 1,000 tags in turn")
+    },
+    Scenario {
+        storage: Storage::Full,
+        tags: 1_000,
+        ..scenario("tags-full", "as storage-full, to 1,000 tags in turn")
+    },
+    Scenario {
         body: Body::Record,
         load: Load::Growing(GROWING),
         ..scenario("connections", "HTTP -> null, 1 to 10,000 connections that stay open behind a record each")
@@ -165,6 +177,7 @@ const fn scenario(name: &'static str, about: &'static str) -> Scenario {
         wire: Wire::Plain,
         workers: 1,
         storage: Storage::Memory,
+        tags: 1,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The first line is a `header`. `sample` lines have what the kernel shows at a time; `phase` lines say what
 //! begins; `floor` lines are what the judge works with: memory at rest, and everything done until then; `note`
-//! lines are sentences. Times are seconds since the start.
+//! lines are sentences, and `missing` lines say what there was no time for. Times are seconds since the start.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -131,6 +131,13 @@ pub enum Line {
     },
     /// Memory at rest.
     Floor(Floor),
+    /// What there was no time for, without which nothing can be called clean.
+    Missing {
+        /// Seconds since the start.
+        t: f64,
+        /// It, in a sentence.
+        text: String,
+    },
     /// A sentence.
     Note {
         /// Seconds since the start.

@@ -14,12 +14,12 @@ use super::drive::{Drive, Limit, Work};
 use super::inside::Asker;
 use super::judge::CYCLES;
 use super::look::{self, Look};
-use super::observe::{Observer, Shared};
+use super::observe::{GLANCE, Observer, Shared};
 use super::plan::Plan;
 use super::probe::{Found, probe};
-use super::target::{Target, addresses, answers};
+use super::target::{self, Target};
 use super::wire::Wire;
-use super::{program, v8};
+use super::{figure, program, v8};
 
 /// What is left of the budget for the end: stopping the target, judging, writing.
 const END: Duration = Duration::from_millis(1500);
@@ -69,11 +69,8 @@ impl Experiment {
             program: Program::default(),
         };
         let empty = |error: String| (error, Capture { lines: vec![Line::Header(header.clone())] });
-        let (host, path) = split(&self.url).map_err(empty)?;
-        let all = addresses(&host).map_err(empty)?;
-        if let Some(taken) = all.iter().find(|address| answers(**address)) {
-            return Err(empty(format!("{taken} is taken: another process listens there already")));
-        }
+        let (host, path) = target::split(&self.url).map_err(empty)?;
+        let all = target::free_addresses(host).map_err(empty)?;
         let inspector = v8::free_port();
         let mut target = Target::start(&self.command, &self.log, inspector).map_err(empty)?;
         let address = target.wait_for(&all, (self.budget / 3).min(Duration::from_secs(30))).map_err(empty)?;
@@ -84,7 +81,7 @@ impl Experiment {
         let observer = Observer::start(target.pid(), started, Capture { lines: vec![Line::Header(header)] });
         let shared = observer.shared();
         let patience = (self.budget / 10).clamp(Duration::from_secs(2), Duration::from_secs(15));
-        let found = probe(address, &host, &path, &self.payload, self.plan.large, patience);
+        let found = probe(address, host, path, &self.payload, self.plan.large, patience);
         let result = found.and_then(|found| {
             let end = started + self.budget.saturating_sub(END);
             Course::new(self, found, &shared, &mut target, end, asker).run()
@@ -113,17 +110,6 @@ impl Experiment {
         let (asked, collected) = (asker.names(), asker.collects());
         (Some(asker), Program { asked, collected, ..program })
     }
-}
-
-/// Host with port, and path, of a URL.
-fn split(url: &str) -> Result<(String, String), String> {
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some((scheme, _)) => return Err(format!("{url}: only http is spoken, not {scheme}")),
-        None => url,
-    };
-    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    Ok((host.to_owned(), path.to_owned()))
 }
 
 /// One experiment on its way.
@@ -159,10 +145,11 @@ impl<'a> Course<'a> {
         let drive = Drive::new(found.server.clone());
         shared.write(Line::Server(found.server.clone()));
         if !(200..300).contains(&found.status) {
-            shared.note(format!(
-                "the server answers {} to the payload: what is measured is its refusing",
+            let text = format!(
+                "the server answers {} to the payload: what was measured is its refusing",
                 found.status
-            ));
+            );
+            shared.write(Line::Missing { t: shared.now(), text });
         }
         let each = found.large_time.as_secs_f64().max(1e-4);
         let settling = if found.large.is_some() { (SETTLE / each).clamp(2.0, 24.0) as u64 } else { 24 };
@@ -223,7 +210,7 @@ impl<'a> Course<'a> {
         self.begin(Kind::Patience);
         let (small, stop) = (self.found.small.clone(), &self.shared.stop);
         let until = (Instant::now() + PATIENCE).min(end + PATIENCE);
-        while Instant::now() < until {
+        while Instant::now() < until && !target::interrupted() {
             let limit = Limit { count: 1, until };
             self.drive.requests(Work::Same(&small), limit, stop);
             std::thread::sleep(Duration::from_millis(250));
@@ -315,7 +302,7 @@ impl<'a> Course<'a> {
                 self.drive.connections(body, limit, stop);
             }
             Kind::Streams => self.drive.streams(&small, limit, stop),
-            _ => std::thread::sleep(limit.until.saturating_duration_since(Instant::now())),
+            _ => rest(limit.until),
         }
         self.floor(kind, body as u64)
     }
@@ -379,6 +366,9 @@ impl<'a> Course<'a> {
 
     /// Settles, rests, and reads memory: as it is, and after allocator and collector were asked.
     fn measure(&mut self, kind: Kind, body: u64) -> Result<Floor, String> {
+        if target::interrupted() {
+            return Err(target::INTERRUPTION.to_owned());
+        }
         if !matches!(kind, Kind::Start | Kind::Patience) {
             let body = self.found.large.as_ref().unwrap_or(&self.found.small).clone();
             let until = (Instant::now() + Duration::from_secs_f64(SETTLE * 4.0)).min(self.end);
@@ -440,7 +430,11 @@ impl<'a> Course<'a> {
             let body = self.payload.padded(size).unwrap_or_else(|| self.payload.sized(size));
             let begun = Instant::now();
             // The next is larger: it may take several times as long as this one did.
-            if begun + self.slowest * 3 + Duration::from_millis(700) > self.end || !self.size(&body)? {
+            if begun + self.slowest * 3 + Duration::from_millis(700) > self.end {
+                self.cut_short(size);
+                break;
+            }
+            if !self.size(&body)? {
                 break;
             }
             self.slowest = begun.elapsed();
@@ -455,6 +449,15 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
+    /// There is no time for a body of a size. What a process keeps of smaller ones cannot be told from nothing.
+    fn cut_short(&self, size: usize) {
+        if (size as f64) < self.plan.margins.kept * 2.0 {
+            let size = figure::bytes(size as f64);
+            let text = format!("there was no time for a body of {size}: give it a larger --budget");
+            self.shared.write(Line::Missing { t: self.shared.now(), text });
+        }
+    }
+
     fn size(&mut self, body: &[u8]) -> Result<bool, String> {
         self.begin(Kind::Size);
         let refused = self.drive.counts.refused + self.drive.counts.failed;
@@ -463,6 +466,13 @@ impl<'a> Course<'a> {
         let taken = self.drive.counts.refused + self.drive.counts.failed == refused;
         self.floor(Kind::Size, body.len() as u64)?;
         Ok(taken)
+    }
+}
+
+/// Waits, but not for somebody who has ended this program.
+fn rest(until: Instant) {
+    while Instant::now() < until && !target::interrupted() {
+        std::thread::sleep(GLANCE.min(until.saturating_duration_since(Instant::now())));
     }
 }
 

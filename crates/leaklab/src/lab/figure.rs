@@ -14,7 +14,9 @@ pub fn round(value: f64) -> String {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.1 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
+        size if size < 1e-9 => "0".to_owned(),
+        // Two digits behind the zeros.
+        size => format!("{value:.0$}", (-size.log10()).ceil() as usize + 1),
     }
 }
 
@@ -43,6 +45,8 @@ mod tests {
         assert_eq!(bytes(-1536.0), "-1.5 KiB");
         assert_eq!(round(2.71921), "2.72");
         assert_eq!(round(0.001234), "0.0012");
+        assert_eq!(round(-0.000_003_4), "-0.0000034");
+        assert_eq!(round(1e-12), "0");
         assert_eq!(round(f64::INFINITY), "any");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::target::addresses;
+use super::target::{addresses, split};
 use crate::client::Connection;
 
 /// The longest wait.
@@ -27,8 +27,7 @@ impl Inner {
     /// # Errors
     /// The URL is none.
     pub fn new(url: &str, name: &str) -> Result<Inner, String> {
-        let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url}: only http is spoken"))?;
-        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let (host, path) = split(url)?;
         Ok(Inner { addresses: addresses(host)?, path: path.to_owned(), name: name.to_owned() })
     }
 

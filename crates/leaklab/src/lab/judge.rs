@@ -6,8 +6,10 @@
 //! 3. `held`: what a held connection costs, and whether it comes back when it is closed.
 //! 4. `kept`: what is kept of the peak: by the allocator if it gives it back when asked, else by the program.
 //!
-//! A factor without growth gets the growth that is excluded: the upper end of its interval.
+//! A factor without growth gets the growth that is excluded: the upper end of its interval. A run in which too
+//! little was done to exclude growth that matters is `doubt`ful, and not clean.
 
+mod doubt;
 mod fit;
 mod held;
 mod increments;
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::capture::Capture;
 use super::plan::Margins;
 use super::{program, statistics};
+pub use doubt::MARGINS;
 pub use increments::{Step, steps};
 
 /// What a process does with memory.
@@ -198,6 +201,7 @@ fn weight(growth: &Growth) -> f64 {
 
 /// Cycles that it takes to tell growth from chance.
 pub const CYCLES: u32 = 3;
+const TOO_FEW: &str = "the time was enough for fewer than three cycles: give it a larger --budget";
 
 /// Decides on a capture.
 pub fn judge(capture: &Capture, margins: &Margins) -> Judgement {
@@ -216,21 +220,25 @@ pub fn judge(capture: &Capture, margins: &Margins) -> Judgement {
     factors.push(held.row);
     growing.extend(held.growing);
     growing.extend(kept::kept(&floors, &leaks.slopes, margins, &program, &growing));
-    if growing.is_empty() && !enough {
-        return could_not("the time was enough for fewer than three cycles: give it a larger --budget");
-    }
     growing.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
-    conclude(growing, factors, capture)
+    let doubt = if enough { doubt::doubt(&factors, capture, margins) } else { Some(TOO_FEW.to_owned()) };
+    conclude(growing, factors, doubt, capture)
 }
 
-fn conclude(growing: Vec<Growth>, factors: Vec<Row>, capture: &Capture) -> Judgement {
+/// `doubt`: why nothing may be called clean.
+fn conclude(growing: Vec<Growth>, factors: Vec<Row>, doubt: Option<String>, capture: &Capture) -> Judgement {
     let mut evidence: Vec<String> = growing.iter().map(|growth| growth.evidence.clone()).collect();
+    let doubt = doubt.filter(|_| growing.is_empty());
+    let verdict = if doubt.is_some() { Verdict::Inconclusive } else { Verdict::Clean };
+    evidence.extend(doubt);
     if growing.is_empty() {
         let excluded: Vec<String> = factors
             .iter()
             .filter_map(|row| Some(format!("{} {}", super::figure::round(row.excluded?), row.unit)))
             .collect();
-        evidence.push(format!("growth is excluded above {}", excluded.join(", ")));
+        if !excluded.is_empty() {
+            evidence.push(format!("growth is excluded above {}", excluded.join(", ")));
+        }
     }
     // That there is no HTTP/2 is no gap.
     let not: Vec<&str> = factors
@@ -256,7 +264,7 @@ fn conclude(growing: Vec<Growth>, factors: Vec<Row>, capture: &Capture) -> Judge
         None => {
             let requests = factors.first();
             Judgement {
-                verdict: Verdict::Clean,
+                verdict,
                 factor: Factor::None,
                 slope: 0.0,
                 unit: Factor::Requests.unit().to_owned(),

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::capture::{Capture, Line};
 use super::look::{self, Look};
+use super::target::interrupted;
 
 /// How often memory is compared with the ceiling of a block.
-const GLANCE: Duration = Duration::from_millis(20);
+pub const GLANCE: Duration = Duration::from_millis(20);
 /// Glances between two samples, and samples between two closer looks.
 const SAMPLE: u32 = 5;
 const CLOSELY: u32 = 10;
@@ -20,7 +21,7 @@ pub struct Shared {
     pub capture: Mutex<Capture>,
     /// The processes of the target.
     pub pids: Mutex<Vec<u32>>,
-    /// Set when the block must end: the memory is above the ceiling.
+    /// Set when the block must end: the memory is above the ceiling, or somebody has ended this program.
     pub stop: AtomicBool,
     ceiling: AtomicU64,
     end: AtomicBool,
@@ -124,7 +125,7 @@ impl Drop for Observer {
 fn observe(shared: &Shared, root: u32) {
     let mut turn = 0_u32;
     while !shared.end.load(Ordering::Relaxed) {
-        if shared.glance() > shared.ceiling.load(Ordering::Relaxed) {
+        if shared.glance() > shared.ceiling.load(Ordering::Relaxed) || interrupted() {
             shared.stop.store(true, Ordering::Relaxed);
         }
         if turn.is_multiple_of(SAMPLE) {

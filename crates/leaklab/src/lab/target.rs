@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::v8;
@@ -15,9 +15,26 @@ use super::v8;
 const STOPPING: Duration = Duration::from_secs(2);
 /// What is shown of its output when it fails.
 const TAIL: u64 = 2_000;
+/// Why a run ended that somebody ended.
+pub const INTERRUPTION: &str = "it was interrupted";
 
 /// The group of the process that runs, for the signal handler.
 static GROUP: AtomicI32 = AtomicI32::new(0);
+/// Whether the first signal only asks this program to end, and whether one has come.
+static POLITE: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the first Ctrl-C only makes [`interrupted`] true, so that what was measured until then is kept; the
+/// second ends everything, as the first does otherwise.
+pub fn end_politely() {
+    POLITE.store(true, Ordering::SeqCst);
+    end_with_us();
+}
+
+/// Whether this program was told to end.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
 
 /// A process of our own, in a group of its own.
 pub struct Target {
@@ -113,6 +130,9 @@ impl Target {
             if let Some(status) = self.ended() {
                 return Err(format!("the process ended before it listened ({status}): {}", self.tail()));
             }
+            if interrupted() {
+                return Err(INTERRUPTION.to_owned());
+            }
             if started.elapsed() > patience {
                 let seconds = patience.as_secs_f64();
                 return Err(format!("nothing listens after {seconds:.0} s: {}", self.tail()));
@@ -138,6 +158,31 @@ impl Drop for Target {
     }
 }
 
+/// Host with port, and path, of a URL.
+///
+/// # Errors
+/// It is of another scheme than http.
+pub fn split(url: &str) -> Result<(&str, &str), String> {
+    let rest = match url.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some((scheme, _)) => return Err(format!("{url}: only http is spoken, not {scheme}")),
+        None => url,
+    };
+    Ok(rest.find('/').map_or((rest, "/"), |at| rest.split_at(at)))
+}
+
+/// Every address of `HOST:PORT`, at which a target is going to listen.
+///
+/// # Errors
+/// The host is not known, or somebody else listens there, who would be measured in its place.
+pub fn free_addresses(host: &str) -> Result<Vec<SocketAddr>, String> {
+    let all = addresses(host)?;
+    match all.iter().find(|address| answers(**address)) {
+        Some(taken) => Err(format!("{taken} is taken: another process listens there already")),
+        None => Ok(all),
+    }
+}
+
 /// Whether something takes connections there.
 pub fn answers(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
@@ -158,6 +203,9 @@ pub fn addresses(host: &str) -> Result<Vec<SocketAddr>, String> {
 /// Ends the group of the target when this program is told to end.
 fn end_with_us() {
     extern "C" fn end(_: i32) {
+        if !INTERRUPTED.swap(true, Ordering::SeqCst) && POLITE.load(Ordering::SeqCst) {
+            return;
+        }
         let group = GROUP.load(Ordering::SeqCst);
         // SAFETY: both calls may be made from a signal handler.
         unsafe {

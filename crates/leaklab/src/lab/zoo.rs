@@ -13,6 +13,7 @@ use super::command::{measure, write};
 use super::document::Document;
 use super::judge::{Factor, Verdict};
 use super::plan::Plan;
+use super::target::interrupted;
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +152,7 @@ pub fn run(
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Vec::new());
     let work = || {
-        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !interrupted()) {
             let run = case.run(zoo).map(|document| Run { case: *case, document });
             if let Ok(run) = &run {
                 told(run);

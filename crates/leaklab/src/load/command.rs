@@ -36,12 +36,15 @@ How
   --insecure          trust everybody
   --rate BYTES        a slow sender: so many bytes a second on each connection, HTTP/1.1
   --new-connections   a connection for each request
+  --tags N            to N paths in turn, with .0, .1 and so on behind the URL's, HTTP/1.1
   --hold              keep the connections open until standard input ends
   --json              the result as one line of JSON
 ";
 
 /// The largest file that is read.
 const FILE: u64 = 256 << 20;
+/// The most paths: there is a request for each.
+const TAGS: usize = 10_000;
 /// Lines of the lowest and the highest step of a staircase; each is twice as high as the one before.
 const STAIRS: (usize, usize) = (100, 12_800);
 
@@ -56,6 +59,7 @@ struct Given {
     delay: Duration,
     pipeline: Option<usize>,
     streams: Option<usize>,
+    tags: Option<usize>,
     rate: Option<u64>,
     ca: Option<Vec<u8>>,
     insecure: bool,
@@ -115,6 +119,7 @@ fn read(parser: &mut lexopt::Parser) -> Result<Given, lexopt::Error> {
             Long("connections") => given.connections = Some(parser.value()?.parse()?),
             Long("pipeline") => given.pipeline = Some(parser.value()?.parse()?),
             Long("streams") => given.streams = Some(parser.value()?.parse()?),
+            Long("tags") => given.tags = Some(parser.value()?.parse()?),
             Long("rate") => given.rate = Some(parser.value()?.parse()?),
             Long("body") => given.bodies = Some(vec![Body::new(file(&parser.value()?.string()?)?)]),
             Long("payload") => given.bodies = Some(bodies(&parser.value()?.string()?)?),
@@ -166,6 +171,7 @@ fn plan(given: Given) -> Result<Plan, String> {
         duration,
         delay: given.delay,
         rate: given.rate,
+        tags: given.tags.unwrap_or(1),
         new_connections: given.new_connections,
         chunked: given.chunked,
         ..Plan::new(target, body)
@@ -176,7 +182,8 @@ fn plan(given: Given) -> Result<Plan, String> {
 fn check(given: &Given) -> Result<(), String> {
     let connections = given.connections.unwrap_or(1);
     let depth = given.pipeline.or(given.streams).unwrap_or(1);
-    let together = given.http2 && (given.pipeline.is_some() || given.chunked || given.rate.is_some());
+    let only_http1 = [given.pipeline.is_some(), given.chunked, given.rate.is_some(), given.tags.is_some()];
+    let together = given.http2 && only_http1.contains(&true);
     let problem = match given {
         Given { url: None, .. } => "load needs the URL to send to".to_owned(),
         _ if !(1..=CONNECTIONS).contains(&connections) => {
@@ -185,9 +192,10 @@ fn check(given: &Given) -> Result<(), String> {
         _ if !(1..=CONNECTIONS).contains(&depth.saturating_mul(connections)) => {
             format!("--pipeline and --streams are from 1, and with all connections up to {CONNECTIONS}")
         }
-        _ if together => "--pipeline, --chunked and --rate are for HTTP/1.1".to_owned(),
+        _ if together => "--pipeline, --chunked, --rate and --tags are for HTTP/1.1".to_owned(),
         Given { http2: false, streams: Some(_), .. } => "--streams is for --http2".to_owned(),
         Given { rate: Some(0), .. } => "--rate is from 1".to_owned(),
+        Given { tags: Some(tags), .. } if !(1..=TAGS).contains(tags) => format!("--tags is from 1 to {TAGS}"),
         Given { hold: true, new_connections: true, .. } => {
             "--hold keeps connections open and --new-connections closes them".to_owned()
         }
@@ -302,6 +310,7 @@ mod tests {
             ("127.0.0.1:1 --streams 3", "for --http2"),
             ("127.0.0.1:1 --pipeline 0", "from 1"),
             ("127.0.0.1:1 --rate 0", "from 1"),
+            ("127.0.0.1:1 --tags 0", "from 1"),
             ("127.0.0.1:1 --delay 1h", "units are ms and s"),
             ("127.0.0.1:1 --insecure", "for https"),
             ("https://127.0.0.1:1", "needs --ca"),

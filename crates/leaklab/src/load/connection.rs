@@ -33,6 +33,8 @@ pub struct Request {
     pub begun: Instant,
     /// Which body it carries.
     pub body: usize,
+    /// Which of the plan's requests it is.
+    pub bytes: usize,
 }
 
 /// How far a step came.
@@ -85,7 +87,7 @@ impl Connection {
         self.requests.len()
     }
 
-    /// Sends and receives as much as goes without waiting. Each body has its request in `bytes`.
+    /// Sends and receives as much as goes without waiting. `bytes` has the plan's requests.
     pub fn step(&mut self, bytes: &[Vec<u8>], buffer: &mut [u8], answers: &mut Vec<Answer>) -> Step {
         let sent = self.send(bytes);
         // An answer may have come before the end of the request, and the connection been closed.
@@ -102,7 +104,7 @@ impl Connection {
             let mut count = 0;
             for request in self.requests.iter().skip(self.whole).take(TOGETHER) {
                 let from = if count == 0 { self.sent } else { 0 };
-                let unsent = &bytes[request.body][from..];
+                let unsent = &bytes[request.bytes][from..];
                 slices[count] = IoSlice::new(self.allowed(request, from, unsent));
                 count += 1;
                 if self.rate.is_some() {
@@ -136,7 +138,7 @@ impl Connection {
 
     fn has_sent(&mut self, mut sent: usize, bytes: &[Vec<u8>]) {
         while let Some(request) = self.requests.get(self.whole) {
-            let left = bytes[request.body].len() - self.sent;
+            let left = bytes[request.bytes].len() - self.sent;
             if sent < left {
                 self.sent += sent;
                 return;

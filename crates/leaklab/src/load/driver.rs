@@ -45,7 +45,7 @@ enum Wake {
 
 struct Driver<'a> {
     plan: &'a Plan,
-    /// The bytes of a request, for each body.
+    /// The bytes of the plan's requests.
     requests: Vec<Vec<u8>>,
     poll: Poll,
     slots: Vec<Slot>,
@@ -66,7 +66,7 @@ impl<'a> Driver<'a> {
     fn new(plan: &'a Plan) -> io::Result<Driver<'a>> {
         Ok(Driver {
             plan,
-            requests: plan.bodies.iter().map(|body| plan.request(body)).collect(),
+            requests: plan.requests(),
             poll: Poll::new()?,
             slots: (0..plan.connections).map(|_| Slot::default()).collect(),
             pauses: BinaryHeap::with_capacity(plan.connections),
@@ -153,7 +153,8 @@ impl<'a> Driver<'a> {
                 }
             }
             if let Some(connection) = &mut self.slots[slot].connection {
-                connection.begin(Request { begun: now, body });
+                let bytes = self.plan.bytes(body, self.tally.begun());
+                connection.begin(Request { begun: now, body, bytes });
             }
         }
         let Some(connection) = &mut self.slots[slot].connection else { return };

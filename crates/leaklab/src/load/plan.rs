@@ -94,6 +94,8 @@ pub struct Plan {
     pub target: Target,
     /// The bodies: one, or the steps of a staircase, which a load climbs once.
     pub bodies: Vec<Body>,
+    /// Paths that requests go to in turn, with `.0`, `.1` and so on behind the target's; 1 for the target's own.
+    pub tags: usize,
     /// Connections at a time.
     pub connections: usize,
     /// Requests on their way on each connection: pipelined, or as streams of HTTP/2.
@@ -126,6 +128,7 @@ impl Plan {
         Plan {
             target,
             bodies: vec![body],
+            tags: 1,
             connections: 1,
             depth: 1,
             http2: false,
@@ -152,9 +155,22 @@ impl Plan {
         ((climbed * steps as f64) as usize).min(steps - 1)
     }
 
-    /// The bytes of one request of HTTP/1.1.
-    pub(super) fn request(&self, body: &Body) -> Vec<u8> {
-        let Target { host, path, .. } = &self.target;
+    /// The bytes of one request of HTTP/1.1 to each path with each body, as [`Plan::bytes`] finds them.
+    pub(super) fn requests(&self) -> Vec<Vec<u8>> {
+        let tagged = |body, tag| match self.tags {
+            1 => self.request(body, &self.target.path),
+            _ => self.request(body, &format!("{}.{tag}", self.target.path)),
+        };
+        self.bodies.iter().flat_map(|body| (0..self.tags).map(move |tag| tagged(body, tag))).collect()
+    }
+
+    /// Which of the [`Plan::requests`] has a body and comes behind so many others.
+    pub(super) fn bytes(&self, body: usize, number: u64) -> usize {
+        body * self.tags + (number % self.tags as u64) as usize
+    }
+
+    fn request(&self, body: &Body, path: &str) -> Vec<u8> {
+        let host = &self.target.host;
         let mut head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
         if body.gzip {
             head.push_str("Content-Encoding: gzip\r\n");
@@ -202,12 +218,24 @@ mod tests {
         for (chunked, gzip) in [(false, false), (true, false), (false, true), (true, true)] {
             plan.chunked = chunked;
             let body = if gzip { plan.bodies[0].gzip() } else { plan.bodies[0].clone() };
-            let request = plan.request(&body);
+            let request = plan.request(&body, "/");
             let mut bytes = request.as_slice();
             let message = Reader::new(Side::Requests).take(&mut bytes).unwrap().unwrap();
             assert!(bytes.is_empty() && message.body >= body.bytes.len() as u64, "{message:?}");
             assert_eq!((body.plain, body.bytes.len() < 40_000), (40_000, gzip));
         }
+    }
+
+    #[test]
+    fn tags_take_turns() {
+        let mut plan = Plan::new(Target::parse("127.0.0.1:1/app").unwrap(), Body::new(vec![b'x'; 4]));
+        plan.bodies.push(Body::new(vec![b'y'; 4]));
+        assert_eq!((plan.requests().len(), plan.bytes(1, 7)), (2, 1));
+        plan.tags = 3;
+        let requests = plan.requests();
+        let request = String::from_utf8(requests[plan.bytes(1, 5)].clone()).unwrap();
+        assert!(request.starts_with("POST /app.2 ") && request.ends_with("yyyy"), "{request}");
+        assert_eq!(requests.len(), 6);
     }
 
     #[test]

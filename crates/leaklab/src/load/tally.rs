@@ -54,6 +54,11 @@ impl Tally {
         Some(plan.step(self.outcome.requests - 1, now - self.begun))
     }
 
+    /// Requests that have begun.
+    pub fn begun(&self) -> u64 {
+        self.outcome.requests
+    }
+
     /// A connection was opened.
     pub fn connected(&mut self) {
         self.outcome.connections += 1;

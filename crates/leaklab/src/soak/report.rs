@@ -44,7 +44,8 @@ impl Row {
 
     /// One line for the terminal.
     pub fn line(&self) -> String {
-        let verdict = if self.failures.is_empty() { "holds".to_owned() } else { self.failures.join("; ") };
+        let holds = if self.note.is_empty() { "holds".to_owned() } else { format!("holds ({})", self.note) };
+        let verdict = if self.failures.is_empty() { holds } else { self.failures.join("; ") };
         let pleased = self.pleased.map_or_else(String::new, |share| format!(", polite {share:.0} %"));
         let goodput = self.goodput.map_or_else(String::new, |share| format!(", goodput {share:.0} %"));
         format!(

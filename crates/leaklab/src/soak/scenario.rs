@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::agent::{Agent, PATIENCE, Setting, no_group};
 use super::clients::{self, Poster, Tally};
-use super::destination::{Destination, Mood};
 use super::hostile;
 use super::report::Row;
 use crate::load::{Body, Plan, Target};
 use crate::payload;
+use crate::sink::{Mood, Pace, Sink};
 
 /// How far memory at rest may be above what it was before, and when it is looked at.
 const REST: (u64, Duration) = (2_000_000, Duration::from_secs(10));
@@ -18,6 +18,8 @@ const REST: (u64, Duration) = (2_000_000, Duration::from_secs(10));
 const RECORDS: usize = 200;
 /// What the destination of `goodput` takes in a second.
 const SLOW: u64 = 10_000_000;
+/// What it may catch up with when it was woken late: others use the machine, too.
+const CATCH_UP: Duration = Duration::from_millis(500);
 /// What the healthy one of two pipelines is offered in a second.
 const OFFERED: u64 = 2_000_000;
 
@@ -182,7 +184,8 @@ pub fn run(scenario: &Scenario, setting: &Setting) -> Result<Row, String> {
         row.note = format!("skipped: {why}");
         return Ok(row);
     }
-    let destinations = [Destination::start(scenario.rate)?, Destination::start(0)?];
+    let pace = (scenario.rate > 0).then_some(Pace { rate: scenario.rate, catch_up: CATCH_UP });
+    let destinations = [sink(pace)?, sink(None)?];
     let pipeline = pipeline(scenario, [0, 1].map(|at| destinations[at].port()));
     let agent = Agent::start(setting, &pipeline, scenario.grouped)?;
     let before = warm_up(&agent, &destinations)?;
@@ -199,16 +202,19 @@ pub fn run(scenario: &Scenario, setting: &Setting) -> Result<Row, String> {
         let enough = bytes as f64 >= 0.95 * of as f64;
         row.failures.extend((!enough).then(|| format!("{bytes} of {of} bytes went through")));
     }
-    judge_delivery(&mut row, &agent, &tally, || {
-        destinations.iter().map(Destination::lines).sum::<u64>() - before
-    });
+    judge_delivery(&mut row, &agent, &tally, || destinations.iter().map(Sink::lines).sum::<u64>() - before);
     judge_memory(&mut row, &agent)?;
     row.failures.extend(agent.stop());
     Ok(row)
 }
 
+/// Where records go.
+fn sink(pace: Option<Pace>) -> Result<Sink, String> {
+    Sink::start(pace).map_err(|error| error.to_string())
+}
+
 /// Touches the code that every request touches. Returns the records that arrived.
-fn warm_up(agent: &Agent, destinations: &[Destination; 2]) -> Result<u64, String> {
+fn warm_up(agent: &Agent, destinations: &[Sink; 2]) -> Result<u64, String> {
     let mut poster = Poster::new(agent.input(0));
     let body = payload::records(RECORDS, 7);
     for _ in 0..20 {
@@ -231,7 +237,7 @@ fn perform(
     setting: &Setting,
     agent: &Agent,
     tally: &Tally,
-    destinations: &[Destination; 2],
+    destinations: &[Sink; 2],
 ) -> Option<(u64, u64)> {
     let neighbours = scenario.name == "neighbours";
     let time = if scenario.name == "tags" { setting.time * 3 } else { setting.time };

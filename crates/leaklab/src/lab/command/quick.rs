@@ -9,7 +9,7 @@ use lexopt::prelude::*;
 use super::{help, show};
 use crate::lab::body::Payload;
 use crate::lab::look;
-use crate::lab::target::{Target, addresses, answers};
+use crate::lab::target::{self, Target};
 use crate::lab::wire::{Protocol, Request, Wire};
 use crate::lab::{figure, plan};
 use crate::payload;
@@ -39,9 +39,8 @@ pub fn quick(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
         Some(file) => Payload::new(plan::payload(&file)?),
         None => Payload::new(payload::alert(4_900, 1).into_bytes()),
     };
-    let rest = url.strip_prefix("http://").ok_or("only http is spoken")?;
-    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    let all = addresses(host)?;
+    let (host, path) = target::split(&url)?;
+    let all = if cmd.is_some() { target::free_addresses(host)? } else { target::addresses(host)? };
     let log = std::env::temp_dir().join(format!("leaklab-quick-{}.log", std::process::id()));
     let mut target = match (&cmd, pid) {
         (Some(command), None) => Some(Target::start(command, &log, None)?),
@@ -50,7 +49,7 @@ pub fn quick(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
     };
     let address = match &mut target {
         Some(target) => target.wait_for(&all, PATIENCE)?,
-        None => *all.iter().find(|address| answers(**address)).ok_or("nothing listens there")?,
+        None => *all.iter().find(|address| target::answers(**address)).ok_or("nothing listens there")?,
     };
     let root = target.as_ref().map_or(pid, |target| Some(target.pid())).unwrap_or_default();
     let rss = || look::look(&look::tree(root)).map(|look| look.rss as f64).ok_or("the process is gone");

@@ -11,7 +11,7 @@ use crate::lab::capture::Capture;
 use crate::lab::document::Document;
 use crate::lab::experiment::Experiment;
 use crate::lab::judge::{could_not, judge};
-use crate::lab::report;
+use crate::lab::{report, target};
 
 /// The time without `--budget`.
 const BUDGET: Duration = Duration::from_secs(120);
@@ -93,6 +93,7 @@ pub fn measure(
     let started = Instant::now();
     let margins = plan.margins;
     let terminal = std::io::stderr().is_terminal();
+    target::end_politely();
     let progress = move |name: &str| {
         if terminal {
             let seconds = started.elapsed().as_secs_f64();

@@ -19,7 +19,7 @@ use lexopt::prelude::*;
 use super::{help, options, show};
 use crate::lab::body::Payload;
 use crate::lab::plan::Plan;
-use crate::lab::target::{Target, addresses};
+use crate::lab::target::{self, Target};
 use crate::lab::wire::{Protocol, Wire};
 use crate::lab::{figure, program, wire};
 
@@ -31,6 +31,9 @@ const WARM: u64 = 20;
 /// The longest wait for the target to listen, and for an answer.
 const STARTING: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// Python and PHP take small objects from pools of their own unless they are told not to.
+const MALLOC: &str = "PYTHONMALLOC=malloc USE_ZEND_ALLOC=0";
 
 /// A stack that holds more than before.
 struct Stack {
@@ -65,8 +68,7 @@ pub fn trace(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
         }
     }
     let url = url.ok_or("--url says where it listens")?;
-    let rest = url.strip_prefix("http://").ok_or("only http is spoken")?;
-    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    let (host, path) = target::split(&url)?;
     let folder = std::env::temp_dir().join(format!("leaklab-trace-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let given = Given {
@@ -120,7 +122,7 @@ fn installed(name: &str, package: &str) -> Result<(), String> {
 impl Given {
     /// Starts a command line and waits until it listens.
     fn start(&self, command: &str) -> Result<(Target, std::net::SocketAddr), String> {
-        let all = addresses(&self.host)?;
+        let all = target::free_addresses(&self.host)?;
         let mut target = Target::start(command, &self.folder.join("target.log"), None)?;
         let address = target.wait_for(&all, STARTING)?;
         Ok((target, address))
@@ -152,6 +154,13 @@ impl Given {
 /// Says no where the allocator of a process is not replaced by a tool.
 fn seen(pid: u32, tool: &str) -> Result<(), String> {
     let program = program::of(pid);
+    if matches!(program.runtime.as_str(), "node" | "java" | "dotnet" | "beam") {
+        return Err(format!(
+            "the target runs on {}, whose objects are not on the heap of malloc: {tool} does not see them, and nothing \
+             it printed would mean anything; its own heap profiler does",
+            program.runtime
+        ));
+    }
     let hidden =
         matches!(program.allocator.as_str(), "jemalloc" | "mimalloc" | "tcmalloc" | "go" | "unknown");
     if !hidden {

@@ -10,11 +10,13 @@ use super::{help, options, show};
 use crate::lab::capture::{Header, Line};
 use crate::lab::inner::Inner;
 use crate::lab::look::{self, Look};
-use crate::lab::target::Target;
+use crate::lab::target::{self, Target};
 use crate::lab::{figure, program};
 
 /// Samples that are drawn, and that are kept in memory before they are written.
 const DRAWN: usize = 60;
+/// How often it is looked whether somebody has ended this program.
+const SHORT: Duration = Duration::from_millis(100);
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 struct Given {
@@ -50,6 +52,7 @@ pub fn watch(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
             other => return help(other),
         }
     }
+    target::end_politely();
     let log = std::env::temp_dir().join(format!("leaklab-watch-{}.log", std::process::id()));
     let target = match (&given.cmd, given.pid) {
         (Some(command), None) => Some(Target::start(command, &log, None)?),
@@ -77,7 +80,7 @@ fn watching(given: &Given, root: u32) -> Result<u8, lexopt::Error> {
     };
     append(file.as_mut(), &Line::Header(header))?;
     let mut drawn: Vec<f64> = Vec::with_capacity(DRAWN);
-    while given.length.is_none_or(|length| started.elapsed() < length) {
+    while given.length.is_none_or(|length| started.elapsed() < length) && !target::interrupted() {
         let Some(look) = look::look_closely(&look::tree(root)) else { break };
         let inside = inner.as_ref().and_then(Inner::read);
         append(file.as_mut(), &Line::Sample { t: started.elapsed().as_secs_f64(), look, inside })?;
@@ -86,13 +89,21 @@ fn watching(given: &Given, root: u32) -> Result<u8, lexopt::Error> {
         }
         drawn.push(look.rss as f64);
         draw(&drawn, &look, inside)?;
-        std::thread::sleep(given.interval);
+        wait(given.interval);
     }
     if drawn.is_empty() {
         return Err(format!("there is no process {root}, or its memory may not be read").into());
     }
     show("\n")?;
     Ok(0)
+}
+
+/// Until the next look, or until somebody has ended this program.
+fn wait(interval: Duration) {
+    let until = Instant::now() + interval;
+    while Instant::now() < until && !target::interrupted() {
+        std::thread::sleep(SHORT.min(until.saturating_duration_since(Instant::now())));
+    }
 }
 
 fn create(path: &Path) -> Result<std::fs::File, String> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Given, Stack, WARM, fail, installed, seen};
+use super::{Given, MALLOC, Stack, WARM, fail, installed, seen};
 use crate::lab::program;
 
 /// How long heaptrack may take to write what it has.
@@ -50,7 +50,7 @@ fn record(given: &Given, name: &str, requests: u64) -> Result<PathBuf, String> {
     let file = given.folder.join(name);
     // It follows one program, and not the children of a shell.
     let command =
-        format!("heaptrack --output '{}' {}", file.display(), given.cmd.trim_start_matches("exec "));
+        format!("{MALLOC} heaptrack --output '{}' {}", file.display(), given.cmd.trim_start_matches("exec "));
     let (mut target, address) = given.start(&command)?;
     let pid = program::listener(target.pid(), address.port());
     seen(pid, "heaptrack")?;

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Given, STARTING, Stack, WARM, fail, installed, seen};
+use super::{Given, MALLOC, STARTING, Stack, WARM, fail, installed, seen};
 use crate::lab::{look, program};
 
 /// Starts the target without valgrind first, to see with which allocator, and then with it.
@@ -12,14 +12,11 @@ pub fn trace(given: &Given) -> Result<Vec<Stack>, String> {
     installed("vgdb", "valgrind")?;
     let (target, address) = given.start(&given.cmd)?;
     let real = program::listener(target.pid(), address.port());
-    let runtime = program::of(real).runtime;
     seen(real, "valgrind")?;
     drop(target);
     let folder = given.folder.display();
-    // Python takes small objects from pools of its own otherwise.
-    let python = if runtime == "python" { "PYTHONMALLOC=malloc " } else { "" };
     let command = format!(
-        "{python}exec valgrind --tool=memcheck --leak-check=no --undef-value-errors=no --num-callers=24 --trace-children=yes \
+        "{MALLOC} exec valgrind --tool=memcheck --leak-check=no --undef-value-errors=no --num-callers=24 --trace-children=yes \
          --vgdb=yes --vgdb-prefix={folder}/vgdb --log-file={folder}/valgrind.%p /bin/sh -c {}",
         given.quoted()
     );
