@@ -37,7 +37,7 @@ run      starts the command, waits until it listens, loads it, and decides what 
 
 watch    shows memory, threads, descriptors and sockets of a process and its children over time.
   --interval 1s  --for 10m  --out FILE    how often, how long, and where the capture goes
-  --inner URL  --name NAME                a number that the process tells of itself: weir's ledger
+  --inner URL  [--name NAME]              a number that the process tells of itself: weir's ledger
                                           (/api/v1/memory), jemalloc statistics, a Go heap profile (?debug=1)
 
 compare  the same plan on two commands (--payload, --plan, --budget, --out, --json as above; the budget is for both).
@@ -46,7 +46,8 @@ trace    the ten stacks that grow most, by Debian's tools (--payload FILE, --req
 judge    decides again on a capture of run.
 synthetic  how often the judge is right on captures whose truth is known.
 zoo      the lab on servers with known defects (--times 5, --budget 60s, --at-a-time 1, --programs DIR, --source DIR,
-         --out DIR; NAMEs choose: system jemalloc python, a defect, defect or twin).
+         --out DIR; NAMEs choose: system jemalloc python, a defect, defect or twin; --again DIR decides again on what
+         --out has kept).
 
 Exit status: 0 clean, 1 memory grows, 2 it could not be measured.
 ";

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::capture::Capture;
 use super::plan::Margins;
 use super::{program, statistics};
-pub use doubt::MARGINS;
+pub use doubt::EXCLUDED;
 pub use increments::{Step, steps};
 
 /// What a process does with memory.
@@ -221,7 +221,8 @@ pub fn judge(capture: &Capture, margins: &Margins) -> Judgement {
     growing.extend(held.growing);
     growing.extend(kept::kept(&floors, &leaks.slopes, margins, &program, &growing));
     growing.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
-    let doubt = if enough { doubt::doubt(&factors, capture, margins) } else { Some(TOO_FEW.to_owned()) };
+    let doubt =
+        if enough { doubt::doubt(&factors, capture, margins, least) } else { Some(TOO_FEW.to_owned()) };
     conclude(growing, factors, doubt, capture)
 }
 

@@ -5,7 +5,7 @@
 
 use super::capture::{Capture, Floor, Header, Kind, Line, Program};
 use super::drive::Counts;
-use super::judge::{Factor, MARGINS, Verdict, judge};
+use super::judge::{EXCLUDED, Factor, Verdict, judge};
 use super::plan::Margins;
 use super::statistics::Numbers;
 
@@ -107,16 +107,14 @@ fn between(numbers: &mut Numbers, low: f64, high: f64) -> f64 {
     (low.ln() + (high.ln() - low.ln()) * numbers.uniform()).exp()
 }
 
-/// The noise of a floor in which growth of [`MARGINS`] could just be seen, in the same way: where there is more,
+/// The noise of a floor in which growth of [`EXCLUDED`] times the margins can be excluded. Where there is more,
 /// nothing can be called clean.
 fn still(rates: [f64; 3]) -> f64 {
     let margins = Margins::default();
     let [small, large, opened] = rates;
-    let grown =
-        [margins.request * small, margins.payload_byte * large * LARGE, margins.connection_opened * opened];
-    // With new keys, three times the noise: see above.
-    let least = grown.into_iter().fold(margins.key * small / 1.5, f64::min);
-    MARGINS * SECONDS * least / 2.0
+    let requests = margins.request.min(margins.key) * small / 1.5;
+    let least = requests.min(margins.payload_byte * large * LARGE).min(margins.connection_opened * opened);
+    EXCLUDED * SECONDS * least / 8.0
 }
 
 impl Process {
@@ -155,7 +153,10 @@ impl Process {
                 _ => rates[0],
             };
         let visible = if class.goes_on() { 2.0 * noise / amount } else { 0.0 };
-        let noise = if class == Class::Clean { noise.min(still(rates)) } else { noise };
+        let (noise, drift) = match class {
+            Class::Clean => (noise.min(still(rates)), f64::min(drift, still(rates) / 6.0)),
+            _ => (noise, drift),
+        };
         Process {
             class,
             slope: between(&mut numbers, low, high).max(visible),

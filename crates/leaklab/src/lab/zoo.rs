@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::body::Payload;
+use super::capture::Capture;
 use super::command::{measure, write};
 use super::document::Document;
-use super::judge::{Factor, Verdict};
+use super::judge::{Factor, Verdict, judge};
 use super::plan::Plan;
 use super::target::interrupted;
 
@@ -79,6 +80,12 @@ impl Case {
         format!("{options}exec '{}/zoo-{kind}' {port} {defect}{twin}", programs.display())
     }
 
+    /// What the folder of its capture begins with.
+    fn folder(&self) -> String {
+        let Case { kind, defect, twin } = self;
+        format!("{kind}-{defect}{}", if *twin { "-twin" } else { "" })
+    }
+
     /// Runs the lab on it.
     ///
     /// # Errors
@@ -94,9 +101,7 @@ impl Case {
             measure(command, url, Payload::default(), Plan::default(), zoo.budget, &log);
         let _gone = std::fs::remove_file(&log);
         if let Some(out) = &zoo.out {
-            let Case { kind, defect, twin } = self;
-            let twin = if *twin { "-twin" } else { "" };
-            let out = out.join(format!("{kind}-{defect}{twin}-{port}"));
+            let out = out.join(format!("{}-{port}", self.folder()));
             std::fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
             write(&out, &document, &capture)?;
         }
@@ -168,6 +173,30 @@ pub fn run(
         }
     });
     found.into_inner().map_err(|error| error.to_string())?.into_iter().collect()
+}
+
+/// Decides again on the captures that runs have left in a folder.
+///
+/// # Errors
+/// A capture cannot be read.
+pub fn again(folder: &Path) -> Result<Vec<Run>, String> {
+    let fail = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .map_err(fail)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let of = |name: &String| {
+        let (case, _) = name.rsplit_once('-')?;
+        cases().into_iter().find(|known| known.folder() == case).map(|case| (case, folder.join(name)))
+    };
+    let decide = |(case, folder): (Case, PathBuf)| {
+        let capture = Capture::read(&folder.join("capture.jsonl"))?;
+        let judgement = judge(&capture, &Plan::default().margins);
+        Ok(Run { case, document: Document::new(&capture, judgement, 0.0) })
+    };
+    names.iter().filter_map(of).map(decide).collect()
 }
 
 /// The result as a table in Markdown: right of all, for each server and defect.

@@ -15,6 +15,8 @@ use crate::lab::{figure, program};
 
 /// Samples that are drawn, and that are kept in memory before they are written.
 const DRAWN: usize = 60;
+/// How long a command may take until it tells of itself.
+const STARTING: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody has ended this program.
 const SHORT: Duration = Duration::from_millis(100);
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -26,7 +28,7 @@ struct Given {
     length: Option<Duration>,
     out: Option<PathBuf>,
     inner: Option<String>,
-    name: String,
+    name: Option<String>,
 }
 
 /// Watches until the process ends or the time is over.
@@ -38,7 +40,7 @@ pub fn watch(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
         length: None,
         out: None,
         inner: None,
-        name: "leased".to_owned(),
+        name: None,
     };
     while let Some(argument) = parser.next()? {
         match argument {
@@ -48,7 +50,7 @@ pub fn watch(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
             Long("for") => given.length = Some(options::duration(&parser.value()?.string()?)?),
             Long("out") => given.out = Some(parser.value()?.into()),
             Long("inner") => given.inner = Some(parser.value()?.string()?),
-            Long("name") => given.name = parser.value()?.string()?,
+            Long("name") => given.name = Some(parser.value()?.string()?),
             other => return help(other),
         }
     }
@@ -67,7 +69,7 @@ pub fn watch(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
 }
 
 fn watching(given: &Given, root: u32) -> Result<u8, lexopt::Error> {
-    let inner = given.inner.as_ref().map(|url| Inner::new(url, &given.name)).transpose()?;
+    let inner = given.inner.as_ref().map(|url| inner(url, given)).transpose()?;
     let started = Instant::now();
     let mut file = given.out.as_deref().map(create).transpose()?;
     let header = Header {
@@ -88,7 +90,8 @@ fn watching(given: &Given, root: u32) -> Result<u8, lexopt::Error> {
             drawn.remove(0);
         }
         drawn.push(look.rss as f64);
-        draw(&drawn, &look, inside)?;
+        let told = inner.as_ref().and_then(|inner| Some((inner.name.as_str(), inside?)));
+        draw(&drawn, &look, told)?;
         wait(given.interval);
     }
     if drawn.is_empty() {
@@ -96,6 +99,19 @@ fn watching(given: &Given, root: u32) -> Result<u8, lexopt::Error> {
     }
     show("\n")?;
     Ok(0)
+}
+
+/// What the process tells of itself; one that was started a moment ago is given time to answer.
+fn inner(url: &str, given: &Given) -> Result<Inner, String> {
+    let started = Instant::now();
+    loop {
+        match Inner::new(url, given.name.as_deref()) {
+            Err(_) if given.cmd.is_some() && started.elapsed() < STARTING && !target::interrupted() => {
+                std::thread::sleep(SHORT);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Until the next look, or until somebody has ended this program.
@@ -118,7 +134,7 @@ fn append(file: Option<&mut std::fs::File>, line: &Line) -> Result<(), String> {
 }
 
 /// One line that is drawn anew; without a terminal one line per sample.
-fn draw(drawn: &[f64], look: &Look, inside: Option<u64>) -> Result<(), lexopt::Error> {
+fn draw(drawn: &[f64], look: &Look, told: Option<(&str, u64)>) -> Result<(), lexopt::Error> {
     let most = drawn.iter().copied().fold(1.0, f64::max);
     let least = drawn.iter().copied().fold(most, f64::min) * 0.9;
     let level = |rss: &f64| LEVELS[((rss - least) / (most - least).max(1.0) * 7.0).round() as usize];
@@ -138,8 +154,8 @@ fn draw(drawn: &[f64], look: &Look, inside: Option<u64>) -> Result<(), lexopt::E
     if look.cgroup > 0 {
         text.push_str(&format!(" cgroup {}", bytes(look.cgroup)));
     }
-    if let Some(inside) = inside {
-        text.push_str(&format!(" inner {}", bytes(inside)));
+    if let Some((name, inside)) = told {
+        text.push_str(&format!(" {name} {}", bytes(inside)));
     }
     let terminal = std::io::stdout().is_terminal();
     show(&if terminal { format!("\r\x1b[K{text}") } else { text + "\n" })?;

@@ -18,7 +18,7 @@ pub fn zoo(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
         budget: Duration::from_secs(60),
         out: None,
     };
-    let mut only: Vec<String> = Vec::new();
+    let (mut only, mut again): (Vec<String>, Vec<PathBuf>) = (Vec::new(), Vec::new());
     while let Some(argument) = parser.next()? {
         match argument {
             Long("times") => times = parser.value()?.parse()?,
@@ -27,6 +27,7 @@ pub fn zoo(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
             Long("programs") => zoo.programs = parser.value()?.into(),
             Long("source") => zoo.source = parser.value()?.into(),
             Long("out") => zoo.out = Some(parser.value()?.into()),
+            Long("again") => again.push(parser.value()?.into()),
             Value(name) => only.push(name.string()?),
             other => return help(other),
         }
@@ -42,7 +43,17 @@ pub fn zoo(parser: &mut lexopt::Parser) -> Result<u8, lexopt::Error> {
         // Each as it ends: a zoo takes hours.
         let _shown = show(&(run.line() + "\n"));
     };
-    let runs = lab::zoo::run(&cases, at_a_time, &zoo, &told)?;
+    let runs = if again.is_empty() {
+        lab::zoo::run(&cases, at_a_time, &zoo, &told)?
+    } else {
+        let mut runs = Vec::new();
+        for folder in &again {
+            runs.extend(lab::zoo::again(folder)?);
+        }
+        runs.retain(|run| wanted(&run.case));
+        runs.iter().for_each(told);
+        runs
+    };
     show(&format!("\n{}", lab::zoo::table(&runs)))?;
     let right = runs.iter().filter(|run| run.is_right()).count();
     let false_leak =

@@ -18,8 +18,9 @@ const FACTORS: [Factor; 6] = [
     Factor::Requests,
     Factor::Time,
 ];
-/// The least of each that must have been done: what a few requests leave is chance.
-const FEWEST: Amounts = [100.0, 2e6, 50.0, 100.0, 100.0, 1.0];
+/// The least of each that must have been done: what a few requests leave is chance. Each thread of a server has its
+/// own arena, and the first requests of each say more about arenas than about requests.
+const FEWEST: Amounts = [200.0, 2e7, 150.0, 200.0, 200.0, 1.0];
 /// The share of intervals that may be wrong, over all factors.
 const DOUBT: f64 = 0.05;
 /// The least part of all growth that is named as growth with a factor.
