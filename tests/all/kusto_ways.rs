@@ -1,7 +1,7 @@
 //! The ways into Kusto, each with more records than one batch has and with everything failing now and then: queued,
 //! buffered, streaming; and the identities to do it with.
 //!
-//! These are samples of minutes-long runs: `WEIR_KUSTO_RECORDS=1000000` makes them those runs (docs/kusto.md).
+//! These are samples of minutes-long runs: `cargo x kusto` makes them those runs (docs/kusto.md).
 
 use testkit::{Weir, eventually};
 
@@ -94,7 +94,7 @@ fn every_way_loses_nothing_to_a_schedule_of_faults_and_counts_its_duplicates() {
             kusto.fault(fault);
         }
         let options = [&options[..], &[("io_timeout", "3s")]].concat();
-        let weir = kusto.weir_with(TO_KUSTO, &options, &[]);
+        let weir = kusto.weir_with(TO_KUSTO, &options, &[("FLB_LOG_LEVEL", "trace")]);
         let since = std::time::Instant::now();
         for tenth in 0..10 {
             Kusto::post_numbers(&weir, tenth * count / 10, (tenth + 1) * count / 10, 100);
@@ -112,7 +112,10 @@ fn every_way_loses_nothing_to_a_schedule_of_faults_and_counts_its_duplicates() {
         let unknown: u64 = unknown.unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         assert_eq!(weir.metric("fluentbit_output_dropped_records_total", "azure_kusto.0"), 0);
         print(&format!("{way} with faults"), &weir, &kusto, count, since);
-        weir.stop();
+        let (_, log) = weir.stop();
+        let secret = kusto.server.endpoint().client_secret.as_str();
+        let leaked = ["sig=", "Bearer ", secret].into_iter().find(|secret| log.contains(secret));
+        assert!(log.contains("[debug]") && leaked.is_none(), "every line of the log, and no {leaked:?}");
         let (missing, more) = kusto.missing_and_more(count);
         println!(
             "{way} with faults: {missing} missing, {more} duplicates, {unknown} streams without an answer"

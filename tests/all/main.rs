@@ -15,6 +15,7 @@ mod http_neighbours;
 mod http_tokens;
 mod kusto;
 mod kusto_sdk;
+mod kusto_stop;
 mod kusto_ways;
 mod live_page;
 mod memory;

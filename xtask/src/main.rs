@@ -3,6 +3,7 @@
 mod bench;
 mod fuzz;
 mod kill;
+mod kusto;
 mod quickstart;
 mod ratchet;
 mod run;
@@ -27,6 +28,7 @@ Usage: cargo x COMMAND
   docs         the reference pages in docs/reference, from the options
   fuzz         damaged bodies against the parsers (cargo x fuzz --help)
   kill         kill -9 under load, a backlog larger than memory, faults (cargo x kill --help)
+  kusto        a million records through each way into Kusto, also with faults and kills (cargo x kusto --help)
   ratchet      instructions of the hot path against bench/ratchet.txt; --write keeps those of now
   tail         files that are rotated while weir is stopped and killed (cargo x tail --help)
   zoo          the leak lab on servers with known defects (cargo x zoo --times 2 --budget 60s; --synthetic)
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         ["docs"] => docs(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["kill", rest @ ..] => kill::kill(rest),
+        ["kusto", rest @ ..] => kusto::kusto(rest),
         ["ratchet", rest @ ..] => ratchet::ratchet(rest),
         ["tail", rest @ ..] => tail::tail(rest),
         ["zoo", "--synthetic", rest @ ..] => bench::leaklab(&[&["synthetic"], rest].concat(), &[]),

@@ -290,6 +290,11 @@ impl Budget {
         self.inner.generation.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many generations there were before this one.
+    pub fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Relaxed)
+    }
+
     /// The account of an earlier generation that this would be.
     fn inherit(&self, owner: &str, purpose: &str, share: Share) -> Option<Account> {
         let generation = self.inner.generation.load(Ordering::Relaxed);

@@ -532,6 +532,11 @@ impl Dispatch {
         self.outputs.iter().map(of).sum()
     }
 
+    /// No more batches: the lanes end when they have done what they have left to do.
+    pub(crate) fn end_lanes(&mut self) {
+        self.outputs.iter_mut().for_each(|queue| queue.target.lanes.clear());
+    }
+
     /// The end: waits for the disk. Returns the chunks that are lost, and those that the next start delivers.
     pub(crate) async fn close(self) -> (usize, usize) {
         let left = self.held.left();

@@ -7,6 +7,7 @@ use std::thread;
 
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 /// Tells tasks that the agent stops. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -85,6 +86,28 @@ impl Stop {
             asked.get_or_insert(code);
             first
         });
+    }
+}
+
+/// When the agent ends: for lanes of outputs that have something left to do behind their last batch.
+#[derive(Debug, Clone)]
+pub struct Ending(watch::Receiver<Option<Instant>>);
+
+impl Ending {
+    /// For whoever says when it ends.
+    pub fn new() -> (watch::Sender<Option<Instant>>, Ending) {
+        let (sender, receiver) = watch::channel(None);
+        (sender, Ending(receiver))
+    }
+
+    /// Waits until the time that a stop may take is over. While nobody stops the agent it is not.
+    pub async fn over(&self) {
+        let mut at = self.0.clone();
+        // The core is gone: then there is no time at all.
+        let Ok(at) = at.wait_for(Option::is_some).await.map(|at| *at) else { return };
+        if let Some(at) = at {
+            tokio::time::sleep_until(at).await;
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub mod store;
 pub use batch::{Batch, Part};
 pub use condition::Condition;
 pub use emit::{Emitter, Refused};
-pub use lane::Stop;
+pub use lane::{Ending, Stop};
 pub use metrics::{Counters, Figure, Reason};
 pub use plugin::{
     Drive, Emitting, Filter, FilterDef, Input, InputDef, InputNeeds, Local, Outcome, Output, OutputDef,

@@ -68,6 +68,9 @@ pub const HOLD_LONGEST: Duration = Duration::from_secs(300);
 /// step; this one is for what they forgot.
 pub const FLUSH_LONGEST: Duration = Duration::from_secs(900);
 
+/// What lanes of outputs get when the time that a stop may take is over, to say what they leave undone.
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// The first and the longest wait before an input or output that failed is started again.
 pub const RESTART_FIRST: Duration = Duration::from_secs(1);
 /// See [`RESTART_FIRST`].

@@ -17,7 +17,7 @@ use crate::common::{FilterCommon, InputCommon, OutputCommon, Service, WhenFull};
 use crate::direct::{Directory, InputRoutes};
 use crate::dispatch::{self, Answer, Dispatch, Target};
 use crate::emit::Promise;
-use crate::lane::{self, Stop};
+use crate::lane::{self, Ending, Stop};
 use crate::limits::{CHUNK_BYTES, FLUSH_QUEUE, LEAST_PAGES, OWN_PART, SEALED_QUEUE, WINDOW_ENTRIES};
 use crate::metrics::{Counters, InputMetrics, Metrics, OutputMetrics, Own};
 use crate::parsers::Parsers;
@@ -464,12 +464,15 @@ impl Pipeline {
     pub async fn run(self, stop: Stop, switches: mpsc::Receiver<Switch>) -> std::io::Result<usize> {
         let (answers, answered) = mpsc::channel(FLUSH_QUEUE);
         let (sealer, sealed) = mpsc::channel(SEALED_QUEUE);
+        let (ends, ending) = Ending::new();
         let mut core = Core {
             dispatch: Dispatch::new(Arc::clone(&self.metrics), seed()),
             sealer: Some(sealer),
             sealed: Some(sealed),
             answers,
             answered,
+            ends,
+            ending,
             disk: None,
             told: None,
             ids: ChunkIds::default(),
@@ -505,6 +508,7 @@ fn open_lanes(
     instance: OutputInstance,
     index: usize,
     answers: &mpsc::Sender<Answer>,
+    ending: &Ending,
 ) -> std::io::Result<Target> {
     let OutputInstance { output, plan, when_full, metrics, processors, workers, limit, .. } = instance;
     let mut drive = output.drive();
@@ -516,11 +520,11 @@ fn open_lanes(
     let mut lanes = Vec::new();
     for number in 0..drive.lanes.max(1) {
         let (jobs, receiver) = mpsc::channel(drive.concurrency.clamp(1, FLUSH_QUEUE));
-        let (output, answers) = (Arc::clone(&output), answers.clone());
+        let (output, answers, ending) = (Arc::clone(&output), answers.clone(), ending.clone());
         let processors = processors.as_ref().map(Processors::for_lane);
         let serve = move || {
             let processing = processors.map(Processors::stages);
-            dispatch::serve(output, processing, index, receiver, answers)
+            dispatch::serve(output, processing, index, receiver, answers, ending)
         };
         if drive.lanes == 0 {
             tokio::task::spawn_local(serve());

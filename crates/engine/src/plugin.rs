@@ -17,7 +17,7 @@ use options::{Reader, Spec};
 
 use crate::batch::Batch;
 use crate::emit::Emitter;
-use crate::lane::Stop;
+use crate::lane::{Ending, Stop};
 use crate::metrics::{Counters, Figure};
 use crate::parsers::Parsers;
 use crate::pipeline::Upstream;
@@ -279,6 +279,12 @@ pub trait Output: Send + Sync + 'static {
 pub trait OutputLane {
     /// Delivers a batch. Retry, backoff, metrics and the decision to give up are the engine's.
     fn flush<'a>(&'a self, batch: &'a Batch) -> Local<'a, Outcome>;
+
+    /// No more batches come: the agent stops, or a reload has replaced the output. What the lane has left to do is
+    /// done here; when `ending` is over, the process ends.
+    fn finish<'a>(&'a self, _ending: &'a Ending) -> Local<'a, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// What became of a batch.

@@ -9,7 +9,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 
 use crate::limits;
 
@@ -67,11 +67,18 @@ pub(crate) enum Unread {
     Broken,
 }
 
+/// The next part of a body; `None` at its end. A client that sends nothing does not keep its place for ever.
+pub(crate) async fn frame(body: &mut Incoming) -> io::Result<Option<Frame<Bytes>>> {
+    match tokio::time::timeout(limits::SILENCE, body.frame()).await {
+        Ok(frame) => frame.transpose().map_err(io::Error::other),
+        Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came for too long")),
+    }
+}
+
 /// Reads a whole body of at most `limit` bytes. The rest of a longer one is drained.
 pub(crate) async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
     let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Unread::Broken)?;
+    while let Some(frame) = frame(&mut body).await.map_err(|_| Unread::Broken)? {
         let Some(data) = frame.data_ref() else { continue };
         if data.len() > limit - bytes.len() {
             drain(body, limits::DRAIN).await;
@@ -87,8 +94,8 @@ pub(crate) async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Unre
 pub(crate) async fn drain(mut body: Incoming, limit: u64) {
     let mut seen = 0;
     while seen < limit {
-        match body.frame().await {
-            Some(Ok(frame)) => seen += frame.data_ref().map_or(0, |data| data.len() as u64),
+        match frame(&mut body).await {
+            Ok(Some(frame)) => seen += frame.data_ref().map_or(0, |data| data.len() as u64),
             _ => return,
         }
     }

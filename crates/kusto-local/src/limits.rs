@@ -12,6 +12,8 @@ pub(crate) const CONNECTIONS: usize = 256;
 pub(crate) const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 /// A kept-alive connection without a next request is closed after this time.
 pub(crate) const IDLE: Duration = Duration::from_secs(120);
+/// A body of which nothing comes for so long is given up.
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 /// The `hang` fault ends here when the client does not give up first.
 pub(crate) const HANG: Duration = Duration::from_secs(600);
 /// What is read and thrown away of a refused upload, so that the client gets to read the answer.
@@ -71,6 +73,10 @@ pub(crate) const STREAM_BYTES: u64 = 4 << 20;
 /// The same as it is sent.
 pub(crate) const STREAM_BODY: usize = 10 << 20;
 
+/// Bytes of an entity of the status table, as JSON.
+pub(crate) const ENTITY_BYTES: usize = 32 << 10;
+/// The longest time that a message stays hidden from others than its reader ("Get Messages", seven days).
+pub(crate) const HIDDEN: Duration = Duration::from_secs(7 * 86_400);
 /// Status messages kept in a queue, and entities in the status table; the oldest go.
 pub(crate) const STATUSES: usize = 10_000;
 

@@ -41,8 +41,8 @@
 //!
 //! The cluster likes blobs of hundreds of megabytes. With `buffering_enabled on` batches are compressed into a file in
 //! `buffer_dir`, and are settled when they are on disk; a file of `upload_file_size` bytes, before compression, or older
-//! than `upload_timeout`, becomes one blob. After a crash what is on disk is uploaded by the next run; a stop leaves the
-//! file that is being written to the next run as well.
+//! than `upload_timeout`, becomes one blob. A stop uploads what is there as far as `grace` allows; what it leaves, and what
+//! a crash left, is uploaded by the next run. A reload hands the folder to the next output.
 //!
 //! # Identities
 //!
@@ -60,17 +60,19 @@
 //! containers and queues) with `ranking` (which of them first), `lines` (records to compressed text), `stream` or
 //! `storage` (blob and message), led by `upload`, with `message` (what the message says), `watch` (what became of it),
 //! `commands` (questions to the cluster), `fault` (what follows from an error) and `counts` (metrics and alarms). With buffering, `spool` writes files, `journal` knows how much of them
-//! counts, and `ship` uploads them.
+//! counts, `folder` whose they are, and `ship` uploads them.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use ::options::{Options as _, Reader};
-use engine::{Batch, Drive, Figure, Local, Outcome, Output, OutputDef, OutputLane, Setup};
+use engine::{Batch, Drive, Ending, Figure, Local, Outcome, Output, OutputDef, OutputLane, Setup};
 use net::client::{Client, Settings, Tls};
 
 mod commands;
 mod counts;
 mod fault;
+mod folder;
 mod identity;
 mod journal;
 mod lines;
@@ -224,20 +226,21 @@ impl Output for Kusto {
 
     fn lane(self: Arc<Self>) -> Box<dyn OutputLane> {
         let client = Client::new(self.settings.clone());
-        let watching = watch::run(Arc::clone(&self), client.clone());
-        let mut tasks = vec![Task(tokio::task::spawn_local(watching))];
-        if self.spool.is_some() {
+        let watching = Task(tokio::task::spawn_local(watch::run(Arc::clone(&self), client.clone())));
+        let shipping = self.spool.as_ref().map(|_| {
             let shipping = ship::run(Arc::clone(&self), client.clone());
-            tasks.push(Task(tokio::task::spawn_local(shipping)));
-        }
-        Box::new(Lane { kusto: self, client, _tasks: tasks })
+            Task(tokio::task::spawn_local(shipping))
+        });
+        Box::new(Lane { kusto: self, client, shipping: Cell::new(shipping), _watching: watching })
     }
 }
 
 struct Lane {
     kusto: Arc<Kusto>,
     client: Client,
-    _tasks: Vec<Task>,
+    /// With buffering, until the lane finishes.
+    shipping: Cell<Option<Task>>,
+    _watching: Task,
 }
 
 /// What a lane does beside batches; it ends with the lane.
@@ -256,6 +259,20 @@ impl OutputLane for Lane {
                 Some(spool) => spool.append(&self.kusto.lines, batch).await,
                 None => upload::deliver(&self.kusto, &self.client, batch).await,
             }
+        })
+    }
+
+    fn finish<'a>(&'a self, ending: &'a Ending) -> Local<'a, ()> {
+        Box::pin(async {
+            let Some(spool) = &self.kusto.spool else { return };
+            spool.finish().await;
+            if let Some(mut shipping) = self.shipping.take() {
+                tokio::select! {
+                    _done = &mut shipping.0 => {}
+                    () = ending.over() => {}
+                }
+            }
+            spool.leave(&self.kusto.name);
         })
     }
 }

@@ -25,8 +25,11 @@ pub fn binary(name: &str) -> PathBuf {
     BUILT.call_once(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
+        // The folder has the name of the profile, but for one.
+        let profile = folder.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or("debug");
+        let profile = if profile == "debug" { "dev" } else { profile };
         build
-            .args(["build", "--quiet", "-p", "agent", "-p", "kusto-local"])
+            .args(["build", "--quiet", "--profile", profile, "-p", "agent", "-p", "kusto-local"])
             .env("CARGO_TARGET_DIR", folder.parent().unwrap());
         assert!(build.status().unwrap().success(), "the binaries must build");
     });

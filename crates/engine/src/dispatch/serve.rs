@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Answer;
 use crate::batch::Batch;
+use crate::lane::Ending;
 use crate::limits::FLUSH_LONGEST;
 use crate::plugin::{Outcome, Output, OutputLane};
 use crate::processors::Processing;
@@ -19,6 +20,7 @@ pub(crate) async fn serve(
     index: usize,
     mut jobs: mpsc::Receiver<Arc<Batch>>,
     answers: mpsc::Sender<Answer>,
+    ending: Ending,
 ) {
     let lane: Rc<dyn OutputLane> = output.lane().into();
     let processing = processing.map(Rc::new);
@@ -30,6 +32,8 @@ pub(crate) async fn serve(
             let _gone = answers.send(Answer { output: index, batch, outcome }).await;
         });
     }
+    // The engine hears of its end by the end of `answers`.
+    lane.finish(&ending).await;
 }
 
 /// One flush, on a task of its own so that a bug in an output costs one try and not the lane.

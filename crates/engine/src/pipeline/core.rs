@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use super::lanes::Lanes;
 use super::{Pipeline, Switch, open_lanes};
 use crate::dispatch::{Answer, Dispatch, Settings};
-use crate::lane::{Stop, Stopper};
-use crate::limits::{LEDGER_TICK, SAID_AGAIN};
+use crate::lane::{Ending, Stop, Stopper};
+use crate::limits::{LAST_WORDS, LEDGER_TICK, SAID_AGAIN};
 use crate::metrics::Metrics;
 use crate::plugin::Input;
 use crate::route::Routes;
@@ -29,6 +29,9 @@ pub(super) struct Core {
     /// For the lanes of outputs.
     pub(super) answers: mpsc::Sender<Answer>,
     pub(super) answered: mpsc::Receiver<Answer>,
+    /// Tells these lanes when a stop is over.
+    pub(super) ends: watch::Sender<Option<Instant>>,
+    pub(super) ending: Ending,
     /// The disk, once it was opened, for the lanes of inputs; and what it says.
     pub(super) disk: Option<Disk>,
     pub(super) told: Option<mpsc::Receiver<Told>>,
@@ -88,11 +91,29 @@ impl Core {
         // What the lanes sealed and nobody routed any more is undelivered too.
         let unrouted = std::iter::from_fn(|| self.sealed.as_mut()?.try_recv().ok()).count();
         self.running.iter().for_each(|input| input.stopped());
+        self.end_lanes().await;
         let (lost, stored) = self.dispatch.close().await;
         if stored > 0 {
             tracing::info!("[engine] {stored} chunks stay on the disk: the next start delivers them");
         }
         lost + unrouted
+    }
+
+    /// Waits until the lanes of outputs have done what they had left to do, as long as the grace allows.
+    async fn end_lanes(&mut self) {
+        self.dispatch.end_lanes();
+        // The lanes have the last senders now.
+        self.answers = mpsc::channel(1).0;
+        let until = self.deadline.map(|deadline| deadline + LAST_WORDS);
+        loop {
+            tokio::select! {
+                answer = self.answered.recv() => match answer {
+                    Some(answer) => self.dispatch.settle(answer, Instant::now()),
+                    None => return,
+                },
+                () = self::until(until) => return,
+            }
+        }
     }
 
     /// Lets a pipeline take the place of the running one. Its inputs begin, those before end; what is not
@@ -111,7 +132,7 @@ impl Core {
         let direct = direct.collect();
         for (place, output) in places.into_iter().zip(outputs) {
             patterns[place] = output.pattern.clone();
-            targets.push((place, open_lanes(output, place, &self.answers)?));
+            targets.push((place, open_lanes(output, place, &self.answers, &self.ending)?));
         }
         let unroutable = inputs.iter().filter(|input| !input.instance.routable);
         let unroutable = unroutable.map(|input| input.instance.origin.input).collect();
@@ -200,6 +221,7 @@ impl Core {
             None => tracing::warn!("[engine] service will shutdown when everything is delivered"),
         }
         self.deadline = self.grace.map(|grace| now + grace);
+        self.ends.send_replace(self.deadline);
         self.inputs.say();
         (self.sealer, self.disk) = (None, None);
         self.dispatch.hasten(now);

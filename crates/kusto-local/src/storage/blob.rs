@@ -230,14 +230,11 @@ async fn receive(mut body: Incoming, path: &Path, limit: u64) -> Result<(), Refu
     let internal = |error: io::Error| Refusal::internal(&error);
     let mut file = tokio::fs::File::create(path).await.map_err(internal)?;
     let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "InvalidInput",
-                format!("The request body broke off: {error}"),
-            )
-        })?;
+    let broken = |error: io::Error| {
+        let text = format!("The request body broke off: {error}");
+        Refusal::new(StatusCode::BAD_REQUEST, "InvalidInput", text)
+    };
+    while let Some(frame) = web::frame(&mut body).await.map_err(broken)? {
         let Some(data) = frame.data_ref() else { continue };
         length += data.len() as u64;
         if length > limit {

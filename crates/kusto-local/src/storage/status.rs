@@ -60,13 +60,22 @@ impl Statuses {
         queue.push_back(message);
     }
 
-    /// Merges an entity into the table.
-    pub(crate) fn merge(&self, partition: &str, row: &str, entity: Value) {
+    /// Merges an entity into the table. One that would become too large stays as it is; answers whether it did not.
+    pub(crate) fn merge(&self, partition: &str, row: &str, entity: Value) -> bool {
         let key = (partition.to_owned(), row.to_owned());
         let mut inner = self.inner();
-        if let (Some(Value::Object(old)), Value::Object(new)) = (inner.entities.get_mut(&key), &entity) {
-            old.extend(new.clone());
-            return;
+        if let (Some(Value::Object(old)), Value::Object(new)) = (inner.entities.get(&key), &entity) {
+            let mut merged = old.clone();
+            merged.extend(new.clone());
+            let merged = Value::Object(merged);
+            let fits = is_small(&merged);
+            if fits {
+                inner.entities.insert(key, merged);
+            }
+            return fits;
+        }
+        if !is_small(&entity) {
+            return false;
         }
         if inner.order.len() >= limits::STATUSES
             && let Some(oldest) = inner.order.pop_front()
@@ -75,6 +84,7 @@ impl Statuses {
         }
         inner.order.push_back(key.clone());
         inner.entities.insert(key, entity);
+        true
     }
 
     /// `GET /ACCOUNT/QUEUE/messages`, `DELETE /ACCOUNT/QUEUE/messages/ID`.
@@ -131,7 +141,10 @@ impl Statuses {
                 }
             },
             ("POST" | "PUT" | "PATCH" | "MERGE", Some(entity)) => {
-                self.merge(&partition, &row, entity);
+                if !self.merge(&partition, &row, entity) {
+                    let text = "The entity is larger than allowed by the Table Service.";
+                    return Err(Refusal::new(StatusCode::BAD_REQUEST, "EntityTooLarge", text));
+                }
                 let mut reply = web::empty(StatusCode::NO_CONTENT);
                 web::set(&mut reply, "etag", "W/\"datetime'2026-01-01T00%3A00%3A00Z'\"");
                 Ok(reply)
@@ -144,12 +157,16 @@ impl Statuses {
     }
 }
 
+fn is_small(entity: &Value) -> bool {
+    entity.to_string().len() <= limits::ENTITY_BYTES
+}
+
 fn receive(queue: &mut VecDeque<Message>, query: &Params) -> Reply {
     let number = |name: &str| query.get(name).and_then(|text| text.parse::<u64>().ok());
     let most = number("numofmessages").unwrap_or(1).min(32) as usize;
     let peek = query.get("peekonly").is_some_and(|peek| peek.eq_ignore_ascii_case("true"));
     let now = Instant::now();
-    let hidden = number("visibilitytimeout").map_or(HIDDEN, Duration::from_secs);
+    let hidden = number("visibilitytimeout").map_or(HIDDEN, Duration::from_secs).min(limits::HIDDEN);
     let mut xml = String::new();
     for message in queue.iter_mut().filter(|message| message.visible_at <= now).take(most) {
         let at = stamp::now();
@@ -195,6 +212,10 @@ mod tests {
         assert!(visible(&Params::parse(b"visibilitytimeout=0")));
         assert!(visible(&none));
         assert!(!visible(&none), "it is hidden now");
+        // The longest time is seven days, whatever is asked for.
+        assert!(!visible(&Params::parse(format!("visibilitytimeout={}", u64::MAX).as_bytes())));
+        statuses.post("q", "two");
+        assert!(visible(&Params::parse(format!("visibilitytimeout={}", u64::MAX).as_bytes())));
         let (id, receipt) = {
             let inner = statuses.inner();
             (inner.queues["q"][0].id.clone(), inner.queues["q"][0].receipt.clone())
@@ -204,7 +225,7 @@ mod tests {
             statuses.serve_queue("q", &format!("messages/{id}"), &Method::DELETE, &query).is_ok()
         };
         assert!(!delete("other"));
-        assert!(delete(&receipt) && statuses.inner().queues["q"].is_empty());
+        assert!(delete(&receipt) && statuses.inner().queues["q"].len() == 1);
     }
 
     #[test]
@@ -216,6 +237,8 @@ mod tests {
         statuses.serve_table(None, &Method::POST, first).unwrap();
         statuses.merge("p", "r", serde_json::json!({"Status": "Succeeded"}));
         assert!(statuses.serve_table(keys(), &Method::GET, b"").is_ok());
+        let large = serde_json::json!({"Details": "x".repeat(limits::ENTITY_BYTES)});
+        assert!(!statuses.merge("p", "r", large.clone()) && !statuses.merge("p", "s", large));
         let inner = statuses.inner();
         let entity = &inner.entities[&("p".to_owned(), "r".to_owned())];
         assert_eq!((&entity["Status"], &entity["Id"]), (&Value::from("Succeeded"), &Value::from(1)));

@@ -37,6 +37,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// After a renewal that failed, the token that still holds is used so long before the next attempt.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
+/// How long a token is used whose end is past.
+const CLOCK_IS_WRONG: Duration = Duration::from_secs(60);
+
 /// An option that no identity can be made of.
 #[derive(Debug)]
 pub(super) struct Refused {
@@ -226,7 +229,7 @@ impl Identity {
         let late =
             |_| Fault::local(Step::Login, "no token within the time that a request may take (io_timeout)");
         let access = asked.map_err(late)?.map_err(fault)?;
-        let life = SystemTime::from(access.expires_on).duration_since(SystemTime::now()).unwrap_or_default();
+        let life = life(access.expires_on.into(), SystemTime::now());
         let now = Instant::now();
         state.number += 1;
         let token = Token {
@@ -281,6 +284,12 @@ struct AzureAd {
     kusto_service_resource_id: Option<String>,
 }
 
+/// How long a token is going to hold. One that seems to be over when it comes is used for a while all the same: then the
+/// machine's clock is wrong, and the cluster says when it does not take the token.
+fn life(ends: SystemTime, now: SystemTime) -> Duration {
+    ends.duration_since(now).ok().filter(|life| !life.is_zero()).unwrap_or(CLOCK_IS_WRONG)
+}
+
 /// The scope that auth metadata name; those that name none mean the public cloud's. `None` when they are not
 /// understood.
 fn scope_of(metadata: &[u8]) -> Option<String> {
@@ -296,6 +305,15 @@ fn scope_of(metadata: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_ahead_does_not_make_each_request_ask_for_a_token() {
+        let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+        assert_eq!(life(now + hour, now), hour);
+        for ends in [now, now - hour] {
+            assert_eq!(life(ends, now), CLOCK_IS_WRONG);
+        }
+    }
 
     #[test]
     fn the_scope_is_what_the_cluster_says_or_else_the_public_cloud() {

@@ -87,6 +87,11 @@ impl Name {
         self.with("log")
     }
 
+    /// Bytes of the data; none when it is gone.
+    pub(super) fn bytes(&self) -> u64 {
+        fs::metadata(self.data()).map_or(0, |data| data.len())
+    }
+
     /// Adds a line to the journal, in place of one that a crash has cut.
     pub(super) fn say(&self, line: &str) -> io::Result<()> {
         let mut journal = OpenOptions::new().read(true).append(true).create(true).open(self.journal())?;
@@ -155,8 +160,8 @@ fn read(text: &str) -> Said {
     said
 }
 
-/// The files of a folder, the oldest first. What a crash left unfinished is finished, or deleted where nothing of it
-/// is durable.
+/// The files of a folder that a crash or a stop has left, the oldest first. What is unfinished is finished, or deleted
+/// where nothing of it is durable.
 pub(super) fn recover(folder: &Path) -> io::Result<Vec<Name>> {
     let mut names = Vec::new();
     for name in list(folder)? {

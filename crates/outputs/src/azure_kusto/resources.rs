@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use super::commands::{Commands, Table};
 use super::fault::{Fault, Step};
+use super::options::endpoint;
 
 /// The database that commands about none are sent to.
 const ANY: &str = "NetDefaultDB";
@@ -143,8 +144,8 @@ fn locations(table: &Table) -> Result<(Vec<Url>, Vec<Url>), String> {
             "SecuredReadyForAggregationQueue" => &mut queues,
             _ => continue,
         };
-        // A URL that is none is passed over as well: others may do.
-        found.extend(Url::parse(root).ok().filter(|url| url.has_host()));
+        // A URL that is none is passed over as well: others may do. Its signature must not travel in clear.
+        found.extend(Url::parse(root).ok().filter(|_| endpoint(root).is_ok()));
     }
     match (containers.is_empty(), queues.is_empty()) {
         (true, _) => Err("the cluster named no container (TempStorage)".to_owned()),

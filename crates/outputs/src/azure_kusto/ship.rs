@@ -52,6 +52,13 @@ impl From<io::Error> for Stuck {
     }
 }
 
+impl Stuck {
+    /// Whether somebody must change something first.
+    fn is_held(&self) -> bool {
+        matches!(self, Stuck::Fault(fault) if fault.verdict() == Verdict::Hold)
+    }
+}
+
 impl std::fmt::Display for Stuck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -69,20 +76,35 @@ struct Tries {
     held: u32,
 }
 
-/// Uploads files until the lane ends.
+/// Uploads files until the lane ends: then those that are left, unless another output is going to, or the destination
+/// does not take them.
 pub(super) async fn run(kusto: Arc<Kusto>, client: Client) {
     let Some(spool) = &kusto.spool else { return };
+    if let Err(error) = spool.turn().await {
+        tracing::error!("[output:{}] buffer_dir: {error}", kusto.name);
+    }
+    let ending = spool.ending.stop();
     let (mut tries, mut given_up) = (Tries::default(), HashSet::new());
     loop {
+        let last = ending.is_requested();
+        if last && spool.has_successor() {
+            return;
+        }
         let left = spool.close_when_old().await;
-        let found = spool.oldest(|id| given_up.contains(&id)).await;
+        let found = spool.oldest(|id| given_up.contains(&id));
         let Ok(Some(name)) = found else {
             if let Err(error) = found {
                 tracing::error!("[output:{}] buffer_dir: {error}", kusto.name);
             }
+            if last {
+                return;
+            }
             let wait = left.unwrap_or(LOOK).min(LOOK);
-            // Either way the folder is looked at.
-            let _said_or_not = tokio::time::timeout(wait, spool.closed.notified()).await;
+            tokio::select! {
+                () = spool.closed.notified() => {}
+                () = ending.requested() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
             continue;
         };
         match Box::pin(ship(&kusto, spool, &client, &name, tries.failed)).await {
@@ -92,7 +114,12 @@ pub(super) async fn run(kusto: Arc<Kusto>, client: Client) {
                 kusto.counts.clear(&kusto.name);
             }
             Err(stuck) => match after(&kusto, &stuck, &mut tries) {
-                Some(wait) => tokio::time::sleep(wait).await,
+                Some(_) if last && stuck.is_held() => return,
+                Some(wait) if last => tokio::time::sleep(wait.min(FIRST_WAIT)).await,
+                Some(wait) => tokio::select! {
+                    () = ending.requested() => {}
+                    () = tokio::time::sleep(wait) => {}
+                },
                 None => {
                     tries = Tries::default();
                     give_up(&kusto, spool, &name, &stuck);
@@ -110,7 +137,7 @@ pub(super) async fn run(kusto: Arc<Kusto>, client: Client) {
 fn after(kusto: &Kusto, stuck: &Stuck, tries: &mut Tries) -> Option<Duration> {
     let name = &kusto.name;
     if let Stuck::Fault(fault) = stuck
-        && fault.verdict() == Verdict::Hold
+        && stuck.is_held()
     {
         kusto.counts.raise(name, fault);
         let wait = HELD_WAIT.saturating_mul(1 << tries.held.min(5)).min(HELD_LONGEST);

@@ -7,14 +7,15 @@
 //! What is held: the compressor, the block that text passes through, and one page. While a file is uploaded, one
 //! block of the blob (`ship`).
 
-use std::fs::{self, File, TryLockError};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use budget::{Account, Buf, Full, Lease, Share};
+use engine::lane::Stopper;
 use engine::{Batch, Outcome, Setup};
 use formats::gzip::Encoder;
 use options::Reader;
@@ -22,14 +23,18 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 use super::counts::Counts;
+use super::folder::{Claim, Writing};
 use super::journal::{self, Mark, Name};
 use super::lines::Lines;
 use super::options::BufferOptions;
-use crate::payload::unwritten;
+use crate::payload::{PATIENCE, unwritten};
 use crate::rows::{self, Failed, Rows};
 
 /// Bytes of text after which others on the thread get their turn.
 const TURN: usize = 128 << 10;
+
+/// How long a batch that is being written may take to end with the agent.
+const LAST_WRITE: Duration = Duration::from_millis(200);
 
 /// Bytes that a line has beside the record's own, roughly: by that a batch's size is foreseen.
 const LINE: usize = 64;
@@ -46,8 +51,11 @@ pub(super) struct Spool {
     active: Mutex<Option<Active>>,
     /// A file was closed.
     pub(super) closed: Notify,
-    /// Keeps other instances off the folder.
-    lock: Lock<Option<File>>,
+    generation: u64,
+    /// From the start to the end.
+    claim: Lock<Option<Arc<Claim>>>,
+    /// No more batches come.
+    pub(super) ending: Stopper,
 }
 
 /// The file that is written.
@@ -57,6 +65,7 @@ struct Active {
     journal: File,
     gzip: Option<Encoder>,
     _held: Lease,
+    _writing: Writing,
     /// Everything written, durable or not.
     written: Mark,
     durable: Mark,
@@ -107,34 +116,80 @@ impl Spool {
             counts,
             active: Mutex::default(),
             closed: Notify::new(),
-            lock: Lock::default(),
+            generation: setup.budget.generation(),
+            claim: Lock::default(),
+            ending: Stopper::default(),
         })
     }
 
-    /// Makes the folder, or finishes what is in it.
+    /// Claims the folder, and finishes what is in it.
     pub(super) fn start(&self) -> Result<(), String> {
-        let folder = self.folder.display();
-        let failed = |error: io::Error| format!("buffer_dir: {folder}: {error}");
-        fs::create_dir_all(&self.folder).map_err(failed)?;
-        let lock = File::create(self.folder.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(format!(
-                    "{folder} is used by another output: give each its own azure_kusto_buffer_key"
-                ));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        let claim = Claim::new(&self.folder, self.generation)?;
+        let first = claim.try_turn();
+        *self.lock() = Some(Arc::new(claim));
+        if !first {
+            // What is there is its predecessor's until that has ended.
+            return Ok(());
         }
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
-        let found = journal::recover(&self.folder).map_err(failed)?;
-        let bytes =
-            found.iter().filter_map(|name| fs::metadata(name.data()).ok()).map(|data| data.len()).sum();
-        self.counts.buffered.store(bytes, Ordering::Relaxed);
+        let folder = self.folder.display();
+        let found =
+            journal::recover(&self.folder).map_err(|error| format!("buffer_dir: {folder}: {error}"))?;
+        self.count(&found);
         if !found.is_empty() {
             tracing::info!("{folder}: {} buffer files of an earlier run are uploaded", found.len());
         }
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Claim>>> {
+        self.claim.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claim(&self) -> io::Result<Arc<Claim>> {
+        self.lock().clone().ok_or_else(|| io::Error::other("the folder is not ours any more"))
+    }
+
+    fn count(&self, files: &[Name]) -> u64 {
+        let bytes = files.iter().map(Name::bytes).sum();
+        self.counts.buffered.store(bytes, Ordering::Relaxed);
+        bytes
+    }
+
+    /// Waits until the files may be uploaded: until an output before a reload has ended.
+    pub(super) async fn turn(&self) -> io::Result<()> {
+        self.claim()?.turn().await;
+        self.count(&journal::list(&self.folder)?);
+        Ok(())
+    }
+
+    /// Whether another output is going to upload what is here.
+    pub(super) fn has_successor(&self) -> bool {
+        self.lock().as_ref().is_some_and(|claim| claim.has_successor())
+    }
+
+    /// No more batches come: the file that is written is closed.
+    pub(super) async fn finish(&self) {
+        // Somebody may be writing still when the time of a stop is over.
+        if let Ok(mut active) = tokio::time::timeout(LAST_WRITE, self.active.lock()).await {
+            self.close(&mut active);
+        }
+        self.ending.say();
+    }
+
+    /// Lets go of the folder, and says what stays there.
+    pub(super) fn leave(&self, name: &str) {
+        let Some(claim) = self.lock().take() else { return };
+        if claim.has_successor() {
+            return;
+        }
+        let files = journal::list(&self.folder).unwrap_or_default();
+        if let Some(first) = files.first() {
+            let (bytes, file) = (self.count(&files), first.data());
+            let (file, more) = (file.display(), files.len() - 1);
+            tracing::warn!(
+                "[output:{name}] the next start uploads {file} and {more} more buffer files, {bytes} bytes in all"
+            );
+        }
     }
 
     /// Writes a batch. It is done when it is on disk.
@@ -177,7 +232,7 @@ impl Spool {
         let active = match slot {
             Some(active) => active,
             None => {
-                let opened = self.begin(batch.id)?;
+                let opened = self.begin(batch.id).await?;
                 // The upload waits for its age.
                 self.closed.notify_one();
                 slot.insert(opened)
@@ -202,15 +257,19 @@ impl Spool {
         Ok(())
     }
 
-    fn begin(&self, id: u128) -> Result<Active, Unwritten> {
+    async fn begin(&self, id: u128) -> Result<Active, Unwritten> {
         let state = if self.gzip.is_some() { Encoder::HELD } else { 0 };
-        let held = self.account.try_lease(rows::BLOCK + state)?;
+        // Right after a reload it may still be held by the file before.
+        let held = tokio::time::timeout(PATIENCE, self.account.lease(rows::BLOCK + state));
+        let held = held.await.map_err(|_elapsed| Full)??;
+        let writing = self.claim()?.write(id);
         let name = Name::new(&self.folder, id, self.suffix);
         Ok(Active {
             data: File::options().write(true).create_new(true).open(name.data())?,
             journal: File::options().append(true).create(true).open(name.journal())?,
             gzip: self.gzip.map(Encoder::new),
             _held: held,
+            _writing: writing,
             written: Mark::default(),
             durable: Mark::default(),
             since: Instant::now(),
@@ -244,16 +303,14 @@ impl Spool {
     }
 
     /// The oldest file that is not written any more, and for which `skipped` does not hold.
-    pub(super) async fn oldest(&self, skipped: impl Fn(u128) -> bool) -> io::Result<Option<Name>> {
-        let active = self.active.lock().await;
-        let is_active = |id| active.as_ref().is_some_and(|active| active.name.id == id);
-        let names = journal::list(&self.folder)?;
-        Ok(names.into_iter().find(|name| !is_active(name.id) && !skipped(name.id)))
+    pub(super) fn oldest(&self, skipped: impl Fn(u128) -> bool) -> io::Result<Option<Name>> {
+        let (claim, names) = (self.claim()?, journal::list(&self.folder)?);
+        Ok(names.into_iter().find(|name| !claim.is_written(name.id) && !skipped(name.id)))
     }
 
     /// Deletes a file that is done with.
     pub(super) fn remove(&self, name: &Name) -> io::Result<()> {
-        let bytes = fs::metadata(name.data()).map_or(0, |data| data.len());
+        let bytes = name.bytes();
         name.delete()?;
         self.forget(bytes);
         Ok(())

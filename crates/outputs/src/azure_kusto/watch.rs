@@ -12,7 +12,7 @@
 //! Somebody who may ingest but not look is told so once, and then goes without.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,12 @@ const WATCHED: Duration = Duration::from_secs(3600);
 /// Blobs that are watched at a time.
 const BLOBS: usize = 1024;
 
+/// Failures that are asked for at a time.
+const SHOWN: usize = 256;
+
+/// Questions in a row without an answer until that is said.
+const BLIND: u32 = 5;
+
 /// Codes of refusals that somebody puts right, beside those of what is missing.
 const MENDED: [&str; 6] = [
     "TableAccessDenied",
@@ -61,7 +67,10 @@ pub(super) struct Watch {
     /// Why nothing is posted.
     missing: Mutex<Option<Fault>>,
     posted: Notify,
+    /// It was said that one of the questions is not answered.
     blind: AtomicBool,
+    /// How often in a row failures could not be asked for.
+    unseen: AtomicU32,
 }
 
 /// A blob that a queue has accepted the message of.
@@ -88,6 +97,7 @@ impl Watch {
             missing: Mutex::default(),
             posted: Notify::new(),
             blind: AtomicBool::new(false),
+            unseen: AtomicU32::new(0),
         }
     }
 
@@ -147,14 +157,16 @@ impl Watch {
                 Some(false)
             }
             Err(fault) => {
-                self.cannot("whether the table is there", &fault);
+                self.cannot("whether the table is there", &fault, 1);
                 None
             }
         }
     }
 
-    fn cannot(&self, what: &str, fault: &Fault) {
-        if fault.verdict() == Verdict::Hold && !self.blind.swap(true, Ordering::Relaxed) {
+    /// Says once what is not known: at once when it takes somebody to change that, else after some tries in a row.
+    fn cannot(&self, what: &str, fault: &Fault, tries: u32) {
+        let lasts = fault.verdict() == Verdict::Hold || tries >= BLIND;
+        if lasts && !self.blind.swap(true, Ordering::Relaxed) {
             let (name, why) = (&self.name, &fault.text);
             tracing::warn!(
                 "[output:{name}] cannot tell {what}: {why}; the permission to view the database helps"
@@ -164,14 +176,23 @@ impl Watch {
 
     /// Asks which ingestions have failed, and takes note of those of our blobs.
     async fn note_failures(&self) {
+        let unseen = self.unseen.load(Ordering::Relaxed);
+        // An answer may be too long to be read: so fewer are asked for at each try.
+        let most = (SHOWN >> unseen.min(8)).max(1);
         let command = format!(
-            ".show ingestion failures | where Table == '{}' | order by FailedOn desc | take 500 | \
-             project IngestionSourcePath, ErrorCode, FailureKind, Details",
+            ".show ingestion failures | where Table == '{}' | where IngestionSourcePath contains '/weir__' | \
+             order by FailedOn desc | take {most} | project IngestionSourcePath, ErrorCode, FailureKind, Details",
             self.table
         );
         match Box::pin(self.commands.ask("failures", &self.database, &command)).await {
-            Ok(table) => self.note(&failures(&table)),
-            Err(fault) => self.cannot("which ingestions have failed", &fault),
+            Ok(table) => {
+                self.unseen.store(0, Ordering::Relaxed);
+                self.note(&failures(&table));
+            }
+            Err(fault) => {
+                self.unseen.store(unseen.saturating_add(1), Ordering::Relaxed);
+                self.cannot("which ingestions have failed", &fault, unseen + 1);
+            }
         }
     }
 

@@ -51,6 +51,11 @@ fn an_answer_without_container_or_queue_says_which_is_missing() {
             "the cluster named no queue (SecuredReadyForAggregationQueue)",
         ),
         (frame(["A", "B"], &[queue]), "the cluster named no container (TempStorage)"),
+        // Signatures do not travel in clear.
+        (
+            frame(names, &[queue, ["TempStorage", "http://c.example/c?sig=x"]]),
+            "the cluster named no container (TempStorage)",
+        ),
         (r#"{"Tables":[]}"#.to_owned(), "not understood"),
         ("<html>".to_owned(), "not understood"),
     ] {

@@ -1,3 +1,5 @@
+use std::fs::{self, TryLockError};
+
 use super::*;
 use crate::azure_kusto::options::tests::read;
 use crate::testing;
@@ -24,7 +26,7 @@ fn plain(name: &Name) -> Vec<u8> {
 }
 
 async fn only(spool: &Spool) -> Name {
-    spool.oldest(|_| false).await.unwrap().expect("a closed file")
+    spool.oldest(|_| false).unwrap().expect("a closed file")
 }
 
 #[tokio::test]
@@ -37,7 +39,7 @@ async fn batches_become_one_member_in_one_file_whatever_their_size() {
         {
             assert_eq!(spool.append(&lines, &testing::batch_with_id(id, "t", &records)).await, Outcome::Done);
         }
-        assert!(spool.oldest(|_| false).await.unwrap().is_none(), "it is still written");
+        assert!(spool.oldest(|_| false).unwrap().is_none(), "it is still written");
         spool.close(&mut *spool.active.lock().await);
         let name = only(&spool).await;
         let text = String::from_utf8(plain(&name)).unwrap();
