@@ -88,7 +88,7 @@ const CASES: &[Case] = &[
         parser: "lf",
         lines: &[(
             r#"n=3 text="two words" bare quote="a\"b""#,
-            r#"{"n":3,"text":"two words","bare":true,"quote":"a\"b"}"#,
+            r#"{"n":3,"text":"two words","bare":"","quote":"a\\\"b"}"#,
         )],
     },
     Case { parser: "inner", lines: &[(r#"WARN {"a":{"b":1}}"#, r#"{"level":"WARN","json":{"a":{"b":1}}}"#)] },
