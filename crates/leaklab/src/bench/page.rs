@@ -214,7 +214,7 @@ all from one run, agents in turn; the newest run of each scenario counts. What w
 const COLUMNS: &str = "
 * MB and records are those of requests that were answered 2xx, before compression.
 * A CPU-second is one of the agent's own, from the first request until what it had accepted was delivered, or until nothing more was for five seconds. What was accepted and not delivered does not count as work done.
-* Peak is the most that was ever resident, end is at the last answer, rested is five seconds after delivery ended (the first two rounds only).
+* Peak is the most that was ever resident, end is at the last answer, rested is five seconds after delivery ended (the first round only).
 * Smaller by is what the destination got uncompressed, divided by the bytes that were sent to it.
 * Delivered is the agent's own count of records its output has delivered, of those accepted.
 * Load core is the share of the other core that the generator and the destination used.
@@ -232,28 +232,22 @@ const ELSEWHERE: &str = "
 ## Beside other machines and days
 
 Compare within a run only. On another virtual machine of two cores the same build of Fluent Bit did 25,600 small requests, 81 MB
-of arrays of 100 and 145 MB of trigger bodies per CPU-second under 8 s of load; the first run here had 40,700, 119 and 205.
-Why is not established. What was tried here, in three rounds that took turns, with the same number of requests each (but for
-the second line), CPU time in nanoseconds, on a machine that was busy with other work (the agent had 4 to 50 % of its core);
-median and range per CPU-second of Fluent Bit:
+of arrays of 100 and 145 MB of trigger bodies per CPU-second under 8 s of load; the first run here had 40,700, 119 and 205. The
+length of the load is not why. Alone on the machine, two rounds of each, per CPU-second of Fluent Bit:
 
 | | small requests | arrays of 100, MB | trigger, MB |
 |---|---:|---:|---:|
-| as measured here | 33,900 (32,600 to 34,500) | 116 (116 to 119) | 216 (187 to 228) |
-| four times as many requests | 31,800 (31,200 to 38,100) | 122 (113 to 122) | 218 (215 to 223) |
-| flush 5 instead of 1 | 35,100 (26,900 to 38,800) | 116 (98 to 118) | 200 (189 to 208) |
-| monitoring server off, log level info | 31,400 (26,400 to 40,500) | 126 (116 to 129) | 205 (201 to 210) |
-| a busy loop on the agent's core | 32,100 (28,900 to 39,700) | 122 (103 to 129) | 204 (199 to 206) |
-| a program that copies memory there | 33,600 (28,900 to 36,500) | 120 (108 to 128) | 189 (181 to 209) |
+| 1 s of load | 41,400, 36,400 | 107, 103 | 189, 190 |
+| 8 s of load | 41,700, 40,500 | 104, 105 | 197, 185 |
+| the kernel's part of the time | 54 to 57 % | 10 to 14 % | 10 to 12 % |
+| pages touched for the first time in 8 s | 13 MB | 351, 329 MB | 762, 723 MB |
+| peak memory after 8 s | 21 MB | 98, 94 MB | 689, 654 MB |
 
-The differences between the lines lie within those between the rounds, and no median comes near the lower figures. In an
-earlier hour of that day nine samples of arrays (three of them with flush 5) had 82 to 97 MB, so the machine alone moves that far. That the other machine's core is slower is likely and not shown: copying memory runs at 36 GB/s there
-and at about 50 here (64 KiB, in the cache; the size there is not known), but gzip at level 1 at 390 MB/s there and 392 to
-441 here. Whether head and body come in one write or two was compared by the clock in two rounds only, which says nothing.
-
-Peak memory of Fluent Bit grows with the time that the load lasts. With trigger bodies and all but a fifth of its core it
-reached 184 and 236 MB in 2 s, and 609 and 720 MB in 8 s; with half of its core 155 MB in 8 s. The peaks above are those of
-the runs' few seconds.
+So new pages cost little, and what is left is the core. What is mostly the program's own work is 1.3 times as fast here as
+there, and copying memory 1.4 times (about 50 GB/s against 36); small requests, more than half of which are the kernel's
+work, are 1.6 times as fast: system calls are what differs most. Neither flush 5, nor the monitoring server, nor a busy loop or
+a program that copies memory on the same core moved the figures by more than the rounds differ. The peak under trigger bodies
+(670 MB there) is the same on both, and grows with the time that the load lasts: the peaks above are those of a second or two.
 
 The load is leaklab's own. In three rounds on a busy machine it sent, per second of its own core, 60,400, 63,500 and 93,000 requests of
 HTTP/1.1 where wrk sent 72,700, 82,700 and 87,600: wrk is the cheaper one in two of three. In HTTP/2 it sent 47,700, 54,800 and

@@ -14,8 +14,8 @@ use super::scenario::Scenario;
 use super::{config, page, running, summary, table};
 use crate::process;
 
-/// The first rounds in which agents rest at the end. All rounds would take twice as long.
-const RESTING: u32 = 2;
+/// The first rounds in which agents rest at the end. In all rounds it would add a quarter of an hour to a bench.
+const RESTING: u32 = 1;
 
 /// Measures what is asked for, prints and keeps it.
 pub fn run(options: &Options) -> Result<(), String> {

@@ -142,6 +142,15 @@ impl Drive {
         self.stream = stream;
     }
 
+    /// A request over the HTTP/2 connection, where there is one: what streams leave belongs to their connection, and
+    /// a server that closes it for being idle between two blocks takes it away.
+    pub fn keep_stream(&mut self, body: &[u8], stop: &AtomicBool) {
+        if self.stream.iter().any(Option::is_some) {
+            let limit = Limit { count: 1, until: Instant::now() + self.server.patience };
+            self.streams(body, limit, stop);
+        }
+    }
+
     /// Closes what is open.
     pub fn close(&mut self) {
         self.pool.iter_mut().chain(&mut self.stream).for_each(|wire| *wire = None);

@@ -87,6 +87,10 @@ impl Experiment {
             Course::new(self, found, &shared, &mut target, end, asker).run()
         });
         let ended = target.ended();
+        if let Err(text) = &result {
+            // Whoever judges the capture again must know that it is a part.
+            shared.write(Line::Missing { t: shared.now(), text: text.clone() });
+        }
         let capture = observer.finish();
         match (result, ended) {
             (_, Some(status)) => Err((
@@ -370,6 +374,7 @@ impl<'a> Course<'a> {
             return Err(target::INTERRUPTION.to_owned());
         }
         if !matches!(kind, Kind::Start | Kind::Patience) {
+            self.drive.keep_stream(&self.found.small, &self.shared.stop);
             let body = self.found.large.as_ref().unwrap_or(&self.found.small).clone();
             let until = (Instant::now() + Duration::from_secs_f64(SETTLE * 4.0)).min(self.end);
             let limit = Limit { count: self.settling, until };

@@ -219,7 +219,10 @@ pub fn judge(capture: &Capture, margins: &Margins) -> Judgement {
     let held = held::held(&floors, &leaks.slopes, margins, collects);
     factors.push(held.row);
     growing.extend(held.growing);
-    growing.extend(kept::kept(&floors, &leaks.slopes, margins, &program, &growing));
+    // Of a run that ended early it is not known what would have come back.
+    if enough {
+        growing.extend(kept::kept(&floors, &leaks.slopes, margins, &program, &growing));
+    }
     growing.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     let doubt =
         if enough { doubt::doubt(&factors, capture, margins, least) } else { Some(TOO_FEW.to_owned()) };

@@ -135,7 +135,9 @@ impl Target {
             }
             if started.elapsed() > patience {
                 let seconds = patience.as_secs_f64();
-                return Err(format!("nothing listens after {seconds:.0} s: {}", self.tail()));
+                let tail = self.tail();
+                let words = if tail.is_empty() { "the process says nothing" } else { tail.as_str() };
+                return Err(format!("nothing listens after {seconds:.0} s: {words}"));
             }
             std::thread::sleep(Duration::from_millis(25));
         }
