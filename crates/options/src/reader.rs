@@ -94,19 +94,15 @@ impl<'a> Reader<'a> {
 
     /// The options that nobody has taken and whose names start with `prefix`, in the order of the file.
     pub fn prefixed(&mut self, prefix: &str) -> Vec<&'a Entry> {
-        let left: Vec<&Entry> = self
-            .section
-            .entries
-            .iter()
-            .zip(&self.taken)
-            .filter(|(_, taken)| !**taken)
-            .map(|(entry, _)| entry)
-            .collect();
-        let wanted = |key: &str| {
-            let starts = key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-            starts && left.iter().any(|entry| entry.key.value == key)
-        };
-        self.take(wanted)
+        let mut found = Vec::new();
+        for (entry, taken) in self.section.entries.iter().zip(&mut self.taken) {
+            let start = entry.key.value.get(..prefix.len());
+            if !*taken && start.is_some_and(|start| start.eq_ignore_ascii_case(prefix)) {
+                *taken = true;
+                found.push(entry);
+            }
+        }
+        found
     }
 
     /// Where `key` is set, or else where the section starts.

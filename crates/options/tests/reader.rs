@@ -241,6 +241,21 @@ fn names_of_the_reference_are_unused_rather_than_wrong() {
 }
 
 #[test]
+fn options_of_a_prefix_are_taken_unless_somebody_has_them_and_one_without_effect_is_unused() {
+    let section =
+        section(&[("name", "http"), ("table", "t"), ("name_1", "a"), ("Name_2", "b"), ("other", "c")]);
+    let mut reader = Reader::new(&section);
+    assert!(Common::read(&mut reader).is_some() && Own::read(&mut reader).is_some());
+    let found: Vec<&str> = reader.prefixed("name").iter().map(|entry| entry.value.value.as_str()).collect();
+    assert_eq!(found, ["a", "b"]);
+    reader.without_effect("table");
+    reader.without_effect("absent");
+    let finished = reader.finish(&["other"]);
+    let unused: Vec<&str> = finished.unused.iter().map(|text| text.value.as_str()).collect();
+    assert_eq!((unused, finished.problems.is_empty()), (vec!["table", "other"], true));
+}
+
+#[test]
 fn groups_are_taken_by_name() {
     let mut section = section(&[]);
     section.groups.push(Section::new("node", Pos::new("weir.conf", 2, 1)));
