@@ -1,5 +1,8 @@
 //! More than the destination takes.
 
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+
 use leaklab::process::memory;
 use testkit::{Weir, eventually, free_port};
 
@@ -71,4 +74,88 @@ fn with_a_dead_destination_every_request_has_an_answer_and_what_was_taken_arrive
     assert!(peak <= LIMIT, "{peak} bytes resident at peak");
     weir.stop();
     receiver.stop();
+}
+
+#[test]
+fn clients_that_are_turned_away_while_they_send_read_why() {
+    let weir = Weir::start(&FORWARD.replace("SINK", &free_port().to_string()));
+    let body = leaklab::payload::records(2_000, 5);
+    let head = format!(
+        "POST /crowd HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = [head.as_bytes(), body.as_bytes()].concat();
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let one = || {
+            let mut stream = TcpStream::connect(("127.0.0.1", weir.port)).unwrap();
+            stream.set_read_timeout(Some(testkit::PATIENCE)).unwrap();
+            // All of it: one that stops sending when it is refused is no test.
+            stream.write_all(&request).unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        let clients: Vec<_> = (0..100).map(|_| scope.spawn(one)).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let count = |status: &str| answers.iter().filter(|answer| answer.ends_with(status)).count();
+    assert!(count("201") > 0 && count("503") > 0, "{answers:?}");
+    assert_eq!(count("201") + count("503"), 100, "{answers:?}");
+}
+
+#[test]
+fn records_that_can_never_fit_are_refused_for_good_and_told_why() {
+    let input = "port: PORT, buffer_max_size: 16M}";
+    let weir = Weir::start(&FORWARD.replace("port: PORT}", input).replace("SINK", "1"));
+    let folder = tempfile::tempdir().unwrap();
+    let body = folder.path().join("body");
+    // An empty record takes more room than its three bytes.
+    std::fs::write(&body, "{},".repeat(4_000_000)).unwrap();
+    let data = format!("@{}", body.display());
+    let (status, said) =
+        testkit::curl(&["-H", "Content-Type: application/json", "--data-binary", &data, &weir.url("/a")]);
+    assert_eq!(status, 413, "{said}");
+    assert!(said.contains("memory_limit"), "{said}");
+    weir.stop();
+}
+
+/// Inputs that no answer goes back from.
+const WITHOUT_ANSWERS: &str = "
+service: {flush: 0.2, http_server: on, http_listen: 127.0.0.1, http_port: ADMIN, memory_limit: 40M, scheduler.base: 1, scheduler.cap: 1}
+pipeline:
+  inputs:
+    - {name: tcp, listen: 127.0.0.1, port: PORT, format: none}
+    - {name: udp, listen: 127.0.0.1, port: UDP, format: none}
+  outputs:
+    - {name: http, match: '*', host: 127.0.0.1, port: SINK, format: json_lines, retry_limit: no_limits}
+";
+
+#[test]
+fn when_memory_is_full_a_stream_waits_and_loses_nothing_and_datagrams_are_dropped_and_counted() {
+    let (sink, port) = (free_port().to_string(), free_port());
+    let weir = Weir::start(&WITHOUT_ANSWERS.replace("SINK", &sink).replace("UDP", &port.to_string()));
+    const LINES: u64 = 120_000;
+    std::thread::scope(|scope| {
+        let mut stream = TcpStream::connect(("127.0.0.1", weir.port)).unwrap();
+        scope.spawn(move || {
+            let lines = format!("{}\n", "x".repeat(399)).repeat(1_000);
+            (0..LINES / 1_000).for_each(|_| stream.write_all(lines.as_bytes()).unwrap());
+        });
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        eventually("datagrams to be dropped", || {
+            (0..100).for_each(|_| drop(datagrams.send_to(&[b'u'; 1_000], ("127.0.0.1", port)).unwrap()));
+            (weir.metric("weir_input_dropped_total", "udp.1") > 0).then_some(())
+        });
+        assert!(weir.metric("fluentbit_input_records_total", "tcp.0") < LINES, "the stream does not fit");
+        let receiver = Weir::start(&RECEIVE.replace("SINK", &sink));
+        weir.wait_for("fluentbit_input_records_total", "tcp.0", LINES);
+        let taken = LINES + weir.metric("fluentbit_input_records_total", "udp.1");
+        receiver.wait_for("fluentbit_input_records_total", "http.0", taken);
+        receiver.stop();
+    });
+    assert_eq!(weir.metric("weir_input_dropped_total", "tcp.0"), 0);
+    assert!(weir.log().contains("[input:udp.1] ") && weir.log().contains(" datagrams were dropped"));
+    let peak = memory(weir.pid()).unwrap().peak;
+    assert!(peak <= LIMIT, "{peak} bytes resident at peak");
+    weir.stop();
 }

@@ -2,19 +2,19 @@
 
 use crate::{bench, run};
 
-/// Where the table of a whole run stands.
+/// Where the figures stand.
 const PAGE: &str = "docs/memory.md";
 
-/// Builds the agent and leaklab, and runs it. A run of all scenarios writes its table into the page.
+/// Builds the agent and leaklab, runs scenarios, all or those that are named, and writes their rows into the page. An
+/// agent that is given with `--weir` is not built.
 pub fn soak(arguments: &[&str]) -> Result<(), String> {
     let weir = run::target().join("release/weir");
     let weir = weir.to_string_lossy();
-    let whole = arguments.iter().all(|argument| argument.starts_with("--") || is_value(argument));
-    let page: &[&str] = if whole && !arguments.contains(&"--help") { &["--page", PAGE] } else { &[] };
-    bench::leaklab(&[&["soak", "--weir", &weir], page, arguments].concat(), &["agent"])
-}
-
-/// Of an option, and no scenario's name.
-fn is_value(argument: &str) -> bool {
-    argument.starts_with(|first: char| first.is_ascii_digit())
+    let mut all = vec!["soak", "--page", PAGE];
+    let given = arguments.contains(&"--weir");
+    if !given {
+        all.extend(["--weir", &weir]);
+    }
+    all.extend(arguments);
+    bench::leaklab(&all, if given { &[] } else { &["agent"] })
 }

@@ -74,8 +74,8 @@ impl Ledger {
         Ledger { budget, memory }
     }
 
-    /// What is resident beyond the static part and everything the ledger knows of. Below [`Memory::epsilon`] as
-    /// long as the promise holds; below zero when something leased is not used yet.
+    /// What is resident beyond the static part and everything the ledger knows of since it was weighed last. Below
+    /// [`Memory::epsilon`] as long as the promise holds; below zero when something leased is not used yet.
     fn difference(&self, process: &Process) -> i64 {
         let stat = self.budget.stat();
         process.resident as i64 - (self.memory.static_part() + stat.held + stat.dirty) as i64
@@ -83,8 +83,10 @@ impl Ledger {
 
     /// `/api/v1/memory`.
     pub fn json(&self) -> Value {
+        let process = Process::now();
+        let difference = self.difference(&process);
         self.budget.weigh();
-        let (stat, process) = (self.budget.stat(), Process::now());
+        let stat = self.budget.stat();
         let accounts: Vec<Value> = self.accounts().iter().map(|account| {
             json!({
                 "owner": account.owner, "purpose": account.purpose, "held": account.held, "peak": account.peak,
@@ -100,7 +102,7 @@ impl Ledger {
             "static_parts": parts.collect::<Vec<Value>>(),
             "process": {
                 "resident": process.resident, "peak": process.peak, "kernel_sockets": process.sockets,
-                "difference": self.difference(&process),
+                "difference": difference, "beyond_peak": stat.beyond,
             },
             "budget": {
                 "limit": stat.limit, "held": stat.held, "guaranteed": stat.guaranteed, "common": stat.common,
@@ -117,20 +119,23 @@ impl Ledger {
 
     /// The same in Prometheus' text format.
     pub fn prometheus(&self) -> String {
+        let process = Process::now();
+        let difference = self.difference(&process);
         self.budget.weigh();
-        let (stat, process) = (self.budget.stat(), Process::now());
-        let gauges: [(&str, &str, i64); 11] = [
+        let stat = self.budget.stat();
+        let gauges: [(&str, &str, i64); 12] = [
             ("limit_bytes", "What the process may have resident.", self.memory.limit as i64),
             ("static_bytes", "What does not depend on load.", self.memory.static_part() as i64),
             ("resident_bytes", "What the process has resident.", process.resident as i64),
             ("peak_bytes", "The most it ever had resident.", process.peak as i64),
             ("kernel_sockets_bytes", "What the kernel holds for its sockets.", process.sockets as i64),
-            ("difference_bytes", "Resident beyond what the ledger knows of.", self.difference(&process)),
+            ("difference_bytes", "Resident beyond what the ledger knows of.", difference),
+            ("beyond_peak_bytes", "The most that came to the heap between two looks.", stat.beyond as i64),
             ("budget_bytes", "What load may hold.", stat.limit as i64),
             ("held_bytes", "What load holds.", stat.held as i64),
             ("free_resident_bytes", "Free pages that are still resident.", stat.dirty as i64),
             ("waiting", "Waits for room.", stat.waiting as i64),
-            ("pressure", "0 calm, 1 flush, 2 spill, 3 close, 4 full.", stat.pressure as i64),
+            ("pressure", "0 calm, 1 flush, 2 close, 3 full.", stat.pressure as i64),
         ];
         let mut text = String::new();
         for (name, help, value) in gauges {

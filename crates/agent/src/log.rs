@@ -42,6 +42,9 @@ static WRITTEN: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 static LOUDEST: AtomicUsize = AtomicUsize::new(0);
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 
+/// Bytes of a message: what clients and destinations say may be in it.
+const LONGEST: usize = 8 << 10;
+
 /// Messages of an instance that are remembered to hold back their like.
 const REMEMBERED: usize = 32;
 
@@ -180,11 +183,19 @@ struct Message(String);
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         use fmt::Write;
-        // Writing to a String cannot fail.
+        // What is too long is cut: that is no failure.
         let _ = match field.name() {
-            "message" => write!(self.0, "{value:?}"),
-            name => write!(self.0, " {name}={value:?}"),
+            "message" => write!(self, "{value:?}"),
+            name => write!(self, " {name}={value:?}"),
         };
+    }
+}
+
+impl fmt::Write for Message {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = LONGEST.saturating_sub(self.0.len());
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        Ok(())
     }
 }
 

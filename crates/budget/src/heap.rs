@@ -48,6 +48,8 @@ pub(crate) struct Heap {
     pub(crate) share: Share,
     pub(crate) held: usize,
     peak: usize,
+    /// The most that a look has found beyond what was booked: what came between two looks.
+    pub(crate) beyond: usize,
     /// How often it held more than there was room for.
     short: u64,
     weighed: Weighed,
@@ -61,7 +63,17 @@ pub(crate) struct Heap {
 impl Heap {
     pub(crate) fn new(share: Share, weighed: Weighed) -> Heap {
         // Opened at the first look: the process may go into the background, as another one, before.
-        Heap { share, held: 0, peak: 0, short: 0, weighed, exact: 0, reclaimed: false, statm: None }
+        Heap {
+            share,
+            held: 0,
+            peak: 0,
+            beyond: 0,
+            short: 0,
+            weighed,
+            exact: 0,
+            reclaimed: false,
+            statm: None,
+        }
     }
 
     /// Books what it was found to hold.
@@ -167,6 +179,8 @@ fn book(budget: &Inner, state: &mut State, arena: usize) -> usize {
         let Some(heap) = &mut state.heap else { return 0 };
         let Some(resident) = heap.resident() else { return 0 };
         found = resident.saturating_sub(arena).saturating_sub(plain).max(heap.exact);
+        // What is set aside is there for it, booked or not.
+        heap.beyond = heap.beyond.max(found.saturating_sub(heap.held.max(heap.share.guaranteed)));
         let steps = heap.steps(found);
         if state.book_heap(steps) {
             break;

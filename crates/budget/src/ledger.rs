@@ -161,6 +161,8 @@ pub struct BudgetStat {
     pub reserve: usize,
     /// What the general heap holds beyond what is leased, as it was last weighed.
     pub heap: usize,
+    /// The most that came to the general heap between two looks, beyond what was booked and set aside for it.
+    pub beyond: usize,
     /// Free pages that are still resident.
     pub dirty: usize,
     /// The size of a page.
@@ -342,6 +344,7 @@ impl Budget {
             common: state.common,
             reserve: state.reserve,
             heap,
+            beyond: state.heap.as_ref().map_or(0, |heap| heap.beyond),
             dirty: state.arena.dirty() * self.inner.page_size,
             page_size: self.inner.page_size,
             waiting: state.waiters.len(),
@@ -515,13 +518,13 @@ impl AccountInner {
         self.waits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether `bytes` could be granted when nobody else held anything.
-    pub(crate) fn could_ever_hold(&self, bytes: usize, ticket: u64) -> bool {
+    /// What could be granted when nobody else held anything.
+    pub(crate) fn most(&self, ticket: u64) -> usize {
         let state = self.budget.lock();
         // Who has a ticket may draw on the reserve.
         let reserve = if ticket == 0 { state.reserve } else { 0 };
         let reserved_by_others = state.guaranteed + reserve - self.share.guaranteed;
-        bytes <= self.share.max && bytes <= state.limit.saturating_sub(reserved_by_others)
+        self.share.max.min(state.limit.saturating_sub(reserved_by_others))
     }
 
     /// Within its guarantee an account never queues behind the others.
@@ -617,6 +620,11 @@ impl Account {
     /// Bytes held now.
     pub fn held(&self) -> usize {
         self.inner.held.load(Ordering::Relaxed)
+    }
+
+    /// The most that it could hold when no other account held anything: what needs more never fits.
+    pub fn most(&self) -> usize {
+        self.inner.most(self.ticket)
     }
 
     /// What the account may hold.

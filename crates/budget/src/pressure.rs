@@ -6,10 +6,8 @@ pub enum Pressure {
     /// Nothing is done.
     #[default]
     Calm,
-    /// Open chunks go to the outputs before their time.
+    /// Open chunks go to the outputs before their time, and chunks that are on the disk leave memory.
     Flush,
-    /// What can be written to a disk goes there, where there is one.
-    Spill,
     /// New connections are turned away.
     Close,
     /// Somebody waits for room: inputs that can wait do, the others drop and count.
@@ -18,8 +16,7 @@ pub enum Pressure {
 
 impl Pressure {
     /// By the part of the common room that is held, in percent.
-    const STEPS: [(usize, Pressure); 3] =
-        [(50, Pressure::Flush), (75, Pressure::Spill), (95, Pressure::Close)];
+    const STEPS: [(usize, Pressure); 2] = [(50, Pressure::Flush), (95, Pressure::Close)];
 
     pub(crate) fn of(held: usize, room: usize, waited_for: bool) -> Pressure {
         if waited_for {
@@ -34,7 +31,6 @@ impl Pressure {
         match self {
             Pressure::Calm => "calm",
             Pressure::Flush => "flush",
-            Pressure::Spill => "spill",
             Pressure::Close => "close",
             Pressure::Full => "full",
         }
@@ -48,8 +44,8 @@ mod tests {
     #[test]
     fn pressure_rises_with_what_is_held_and_is_full_when_somebody_waits() {
         let steps: Vec<&str> =
-            [0, 49, 50, 75, 94, 95, 100].map(|held| Pressure::of(held * 10, 1_000, false).word()).to_vec();
-        assert_eq!(steps, ["calm", "calm", "flush", "spill", "spill", "close", "close"]);
+            [0, 49, 50, 94, 95, 100].map(|held| Pressure::of(held * 10, 1_000, false).word()).to_vec();
+        assert_eq!(steps, ["calm", "calm", "flush", "flush", "close", "close"]);
         assert_eq!(Pressure::of(0, 1_000, true), Pressure::Full);
         assert!(Pressure::Calm < Pressure::Flush && Pressure::Close < Pressure::Full);
     }

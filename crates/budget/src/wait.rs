@@ -1,5 +1,9 @@
 //! Waiting for room: first come, first served.
 //!
+//! What comes in pieces (see [`Ticket`](crate::Ticket)) keeps its place from its first piece on: an older one is
+//! served before all younger ones. Served in turn they would all grow at the same pace, and hold everything before
+//! one of them is complete.
+//!
 //! A waiter that only its own account's maximum holds back does not hold up the ones behind it; one that
 //! waits for the budget does, so that a large lease is not starved by small ones.
 
@@ -99,7 +103,9 @@ impl Acquire {
         account.count_wait();
         let waker = context.waker().clone();
         let (bytes, ticket) = (self.bytes, self.account.ticket);
-        state.waiters.push_back(Waiter { id, account, bytes, ticket, granted: false, waker });
+        let younger = |waiter: &Waiter| ticket != 0 && waiter.ticket > ticket;
+        let at = state.waiters.iter().position(younger).unwrap_or(state.waiters.len());
+        state.waiters.insert(at, Waiter { id, account, bytes, ticket, granted: false, waker });
         self.count(state);
         self.id = Some(id);
         if ticket == 0 {
@@ -130,7 +136,7 @@ impl Future for Acquire {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.id.is_none() && !this.account.inner.could_ever_hold(this.bytes, this.account.ticket) {
+        if this.id.is_none() && this.bytes > this.account.most() {
             return Poll::Ready(Err(Full));
         }
         let budget = Arc::clone(&this.account.inner.budget);

@@ -342,6 +342,24 @@ fn the_oldest_unfinished_work_completes_when_many_hold_everything() {
 }
 
 #[test]
+fn an_older_piece_of_work_is_served_before_younger_ones_that_wait_for_longer() {
+    let budget = budget(2);
+    let account = budget.account("http.0", "chunks", Share::COMMON).unwrap();
+    let (old, young) = (account.ticket(), account.ticket());
+    let mut context = Context::from_waker(Waker::noop());
+    let all = account.try_lease(2 * PAGE).unwrap();
+    let mut first = Box::pin(young.account().lease(PAGE));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let mut second = Box::pin(old.account().lease(2 * PAGE));
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    drop(all);
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let Poll::Ready(lease) = second.as_mut().poll(&mut context) else { panic!("it is its turn") };
+    drop(lease);
+    assert!(first.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
 fn a_division_that_does_not_fit_names_what_is_missing() {
     let budget = budget(16);
     let _egress = budget.account("kusto.0", "encode", Share::fixed(10 * PAGE)).unwrap();

@@ -10,7 +10,7 @@ use event::{Chunk, Signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use queue::{Muffled, Queue, Waiting};
+use queue::{Queue, Waiting};
 pub(crate) use serve::serve;
 
 use crate::batch::Batch;
@@ -18,6 +18,7 @@ use crate::common::WhenFull;
 use crate::held::{Held, Piece, pieces_of};
 use crate::limits::{DISK_PATIENCE, LOAD_BYTES, LOOK_BYTES, LOOK_FILES};
 use crate::metrics::{Metrics, OutputMetrics, Reason};
+use crate::muffled::Muffled;
 use crate::pass::Origin;
 use crate::plugin::{Drive, Outcome};
 use crate::receipt::Slip;

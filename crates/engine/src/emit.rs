@@ -1,15 +1,17 @@
 //! The only door in: everything that an input takes passes [`Emitter::append`].
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use budget::{Account, Lease};
+use budget::{Account, Lease, Ticket};
 use event::{Events, Signal, Tag};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::common::Acknowledge;
 use crate::metrics::{InputMetrics, Reason};
+use crate::muffled::Muffled;
 use crate::pass::{Origin, Pass, Passed, Work};
 use crate::receipt::{Fate, Part, Receipt};
 use crate::storage::Entry;
@@ -55,6 +57,8 @@ impl std::error::Error for Refused {}
 #[derive(Clone)]
 pub struct Emitter {
     shared: Rc<Shared>,
+    /// The piece of work that it is used for, if its source waits for room with it.
+    work: Option<Rc<Ticket>>,
 }
 
 struct Shared {
@@ -63,6 +67,7 @@ struct Shared {
     store: Rc<Store>,
     pass: Rc<Pass>,
     promise: Promise,
+    dropped: RefCell<Muffled>,
 }
 
 /// What an input promises to those whose records it takes.
@@ -71,6 +76,8 @@ pub(crate) struct Promise {
     pub(crate) acknowledge: Acknowledge,
     /// How long `acknowledge delivered` waits.
     pub(crate) patience: Duration,
+    /// How long records wait for room; `None` for as long as it takes.
+    pub(crate) waits: Option<Duration>,
     /// Records go to the disk, those that filters send under another tag too.
     pub(crate) stored: bool,
     /// Refuse records while so many chunks are on the disk.
@@ -90,12 +97,38 @@ impl Emitter {
         pass: Rc<Pass>,
         promise: Promise,
     ) -> Emitter {
-        Emitter { shared: Rc::new(Shared { origin, tag, store, pass, promise }) }
+        let dropped = RefCell::default();
+        Emitter { shared: Rc::new(Shared { origin, tag, store, pass, promise, dropped }), work: None }
+    }
+
+    /// The same for a source that waits when it is not read, as a connection or a pipe: its records wait for room for
+    /// as long as it takes. To be asked for with each piece of work anew, because of all that wait the oldest is
+    /// served first.
+    pub fn waiting(&self) -> Emitter {
+        let ticket = self.shared.origin.account.ticket();
+        Emitter { shared: Rc::clone(&self.shared), work: Some(Rc::new(ticket)) }
     }
 
     /// The account that the input's records are charged to, from their first byte.
     pub fn account(&self) -> &Account {
-        &self.shared.origin.account
+        self.work.as_ref().map_or(&self.shared.origin.account, |ticket| ticket.account())
+    }
+
+    /// Counts what the input has to drop because it was refused and its source will not send it again, and says so
+    /// from time to time. `what`: what is counted, as `datagrams`.
+    pub fn dropped(&self, count: usize, what: &str, why: &Refused) {
+        let why: &str = match why {
+            Refused::NoRoom => "no memory left for them",
+            Refused::Stopping => "the agent stops",
+            Refused::NotStored(why) => why,
+            // They came in, and what became of them is counted there.
+            Refused::NoRoute | Refused::Dropped(_) | Refused::Late(_) => return,
+        };
+        let metrics = &self.shared.origin.metrics;
+        metrics.dropped.add(count);
+        if let Some(count) = self.shared.dropped.borrow_mut().say(count) {
+            tracing::warn!("[input:{}] {count} {what} were dropped: {why}", metrics.name);
+        }
     }
 
     /// The input's own tag.
@@ -148,7 +181,8 @@ impl Emitter {
 
     async fn take(&self, parts: Vec<(Tag, Events)>, receipts: &mut Receipts) -> Result<(), Refused> {
         let Shared { origin, store, pass, promise, .. } = &*self.shared;
-        let deadline = Some(Instant::now() + PATIENCE);
+        let promise = &Promise { waits: promise.waits.filter(|_| self.work.is_none()), ..*promise };
+        let deadline = promise.waits.map(|waits| Instant::now() + waits);
         let mut ready = Vec::with_capacity(parts.len());
         for (tag, events) in parts {
             // Filters and processors are for records.
@@ -238,7 +272,7 @@ async fn write(
     }
     if !entries.is_empty() {
         if let Some(most) = promise.pauses_at {
-            store.below(most).await?;
+            store.below(most, promise.waits).await?;
         }
         store.write(entries, receipts, promise.acknowledge != Acknowledge::Buffered).await?;
     }

@@ -100,6 +100,11 @@ const BALANCE_INPUT: &[Column<InputMetrics>] = &[
     ("weir_input_added_records_total", "Records that filters added.", counter!(added)),
     ("weir_input_removed_records_total", "Records that filters removed.", counter!(removed)),
     ("weir_input_stored_records_total", "Records that went into chunks.", counter!(stored)),
+    (
+        "weir_input_dropped_total",
+        "Datagrams and records that the input dropped because there was no room for them.",
+        counter!(dropped),
+    ),
 ];
 
 /// See [`BALANCE_INPUT`].

@@ -16,6 +16,7 @@ pub mod lane;
 pub mod limits;
 pub mod logs;
 pub mod metrics;
+mod muffled;
 pub mod parsers;
 pub mod pass;
 pub mod pipeline;

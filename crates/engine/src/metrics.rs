@@ -161,6 +161,8 @@ pub struct InputMetrics {
     pub removed: Counter,
     /// Records that went into chunks.
     pub stored: Counter,
+    /// Datagrams and records that it had to drop because there was no room.
+    pub dropped: Counter,
     /// Chunks that made room for newer ones, with `storage.type memrb`.
     pub ring_dropped_chunks: Counter,
 }

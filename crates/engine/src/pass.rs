@@ -163,7 +163,10 @@ impl Pass {
     /// Starts with records that come in. What needs room waits for it until the deadline.
     pub fn start(&self, origin: &Origin, tag: &Tag, events: Events, deadline: Option<Instant>) -> Work {
         let mut work = Work { jobs: Vec::new(), sent: Vec::new(), routed: Vec::new(), deadline };
-        work.jobs.push(self.job(origin.clone(), tag.clone(), events, 0, Vec::new()));
+        // What it becomes is room for the same piece of work.
+        let account = origin.account.on_behalf_of(events.buf.account());
+        let origin = Origin { account, ..origin.clone() };
+        work.jobs.push(self.job(origin, tag.clone(), events, 0, Vec::new()));
         work
     }
 

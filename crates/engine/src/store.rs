@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use event::{Chunk, Events, Tag};
 use tokio::sync::mpsc;
 
-use crate::emit::{PATIENCE, Receipts, Refused};
+use crate::emit::{Receipts, Refused};
 use crate::limits::{CHUNK_BYTES, OPEN_CHUNKS};
 use crate::metrics::StorageMetrics;
 use crate::receipt::{Part, Slip};
@@ -100,12 +100,12 @@ impl Store {
     /// Waits until fewer than so many chunks are on the disk.
     ///
     /// # Errors
-    /// [`Refused`] when that takes longer than [`PATIENCE`].
-    pub(crate) async fn below(&self, most: u64) -> Result<(), Refused> {
+    /// [`Refused`] when that takes longer than `waits`, if that is a time.
+    pub(crate) async fn below(&self, most: u64, waits: Option<Duration>) -> Result<(), Refused> {
         let Some(disk) = &self.disk else { return Ok(()) };
         let started = Instant::now();
         while disk.metrics.stored_chunks.get() >= most {
-            if started.elapsed() > PATIENCE {
+            if waits.is_some_and(|waits| started.elapsed() > waits) {
                 let why = format!("storage.max_chunks_up is reached: {most} chunks wait for the outputs");
                 return Err(Refused::NotStored(why.into()));
             }

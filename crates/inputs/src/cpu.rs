@@ -60,7 +60,7 @@ impl Input for Cpu {
                 let now = (Instant::now(), self.look()?);
                 let ticks = (now.0 - before.0).as_secs_f64() * ticks_per_second();
                 self.add(&mut records, &before.1, &now.1, ticks).await;
-                timer::send("cpu", &mut records, &out).await;
+                records.send().await;
                 before = now;
             }
             Ok(())

@@ -17,6 +17,8 @@ use event::{EventTime, Progress, Writer};
 use formats::json::{Step, Transcoder};
 use options::{Invalid, Kind, Options, Reader, Value};
 
+use crate::records::hand_over;
+
 /// The registry's entry.
 pub static INPUT: InputDef =
     InputDef { name: "dummy", about: "makes records", specs: DummyOptions::specs, open };
@@ -164,8 +166,6 @@ impl Dummy {
                 }
             }
         }
-        if out.append(out.tag(), writer.finish()).await.is_err() {
-            tracing::warn!("[input:dummy] {count} records were dropped: no memory left for them");
-        }
+        hand_over(writer.finish(), out).await;
     }
 }

@@ -148,7 +148,8 @@ impl Exec {
         let Ok(mut lease) = out.account().lease(most.min(BATCH_BYTES)).await else { return };
         let mut buffer = vec![0; lease.bytes()];
         let mut held = 0;
-        let mut records = Records::new(out);
+        // The command waits when it is not read.
+        let mut records = Records::new(&out.waiting());
         loop {
             let read = match output.read(&mut buffer[held..]).await {
                 Ok(read) => read,
@@ -178,7 +179,8 @@ impl Exec {
             buffer.copy_within(start..end, 0);
             held = end - start;
             if records.len() >= BATCH_BYTES || held == 0 || read == 0 {
-                timer::send("exec", &mut records, out).await;
+                records.send().await;
+                records = Records::new(&out.waiting());
             }
             if read == 0 {
                 return;

@@ -19,7 +19,6 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::records::{Records, Value};
-use crate::timer;
 
 /// The registry's entry.
 pub static INPUT: InputDef =
@@ -53,7 +52,7 @@ impl Input for OwnLogs {
                 while let Ok(line) = lines.try_recv() {
                     add(&mut records, line).await;
                 }
-                timer::send("fluentbit_logs", &mut records, &out).await;
+                records.send().await;
             }
         })
     }

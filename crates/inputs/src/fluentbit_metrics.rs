@@ -16,10 +16,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use budget::{Buf, Full};
-use engine::{Counters, Emitter, Input, InputDef, Local, Setup, Stop};
+use engine::{Counters, Emitter, Input, InputDef, Local, Refused, Setup, Stop};
 use event::Events;
 use formats::metrics::{self, Family, Kind};
 use options::{Options, Period, Reader};
+
+use crate::records::hand_over;
 
 /// The registry's entry.
 pub static INPUT: InputDef = InputDef {
@@ -76,12 +78,9 @@ impl Input for OwnMetrics {
                 }
                 looks += 1;
                 // The next look shows the same and more, so nothing waits for room.
-                let Ok(events) = self.look(looks, &out) else {
-                    tracing::warn!("[input:{}] metrics were left out: no memory left for them", self.name);
-                    continue;
-                };
-                if let Err(refused) = out.append(out.tag(), events).await {
-                    tracing::warn!("[input:{}] metrics were left out: {refused}", self.name);
+                match self.look(looks, &out) {
+                    Ok(events) => hand_over(events, &out).await,
+                    Err(Full) => out.dropped(1, "looks", &Refused::NoRoom),
                 }
             }
         })

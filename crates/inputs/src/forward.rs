@@ -163,6 +163,9 @@ struct Clients {
     out: Emitter,
 }
 
+/// A message that is not complete, and what its records wait for room with.
+type Begun = (Box<Message>, Emitter);
+
 /// Why a client is disconnected.
 enum End {
     Closed(Closed),
@@ -216,14 +219,17 @@ fn say(connection: &Connection, end: &End, begun: bool) {
 
 impl Clients {
     /// Takes the messages that have arrived.
-    async fn take(&self, connection: &mut Connection, begun: &mut Option<Box<Message>>) -> Result<(), End> {
+    async fn take(&self, connection: &mut Connection, begun: &mut Option<Begun>) -> Result<(), End> {
         let limit = self.forward.options.buffer_max_size.0 as usize;
         while !connection.input.is_empty() {
-            let mut message = begun.take().unwrap_or_else(|| Box::new(Message::new(&self.out, limit)));
-            if message.advance(&mut connection.input, &self.out).await.map_err(End::Wrong)? {
-                self.done(connection, message.done()).await?;
+            let (mut message, out) = begun.take().unwrap_or_else(|| {
+                let out = self.out.waiting();
+                (Box::new(Message::new(&out, limit)), out)
+            });
+            if message.advance(&mut connection.input, &out).await.map_err(End::Wrong)? {
+                self.done(connection, message.done(), &out).await?;
             } else {
-                *begun = message.holds().then_some(message);
+                *begun = message.holds().then_some((message, out));
                 return Ok(());
             }
         }
@@ -231,11 +237,11 @@ impl Clients {
     }
 
     /// Hands the records over, then acknowledges them.
-    async fn done(&self, connection: &mut Connection, done: Done) -> Result<(), End> {
+    async fn done(&self, connection: &mut Connection, done: Done, out: &Emitter) -> Result<(), End> {
         let Done { tag, events, chunk } = done;
         if events.records > 0 {
             let tag = self.tag(&tag);
-            self.out.append(&tag, events).await.map_err(|refused| End::Wrong(refused.to_string()))?;
+            out.append(&tag, events).await.map_err(|refused| End::Wrong(refused.to_string()))?;
         }
         if let Some(chunk) = chunk {
             connection.send(&acknowledgement(&chunk)).await?;

@@ -21,7 +21,7 @@
 //! | 400 | wrong method, no or another content type, no body, or a body that is not what it says: the line names the byte |
 //! | 401 | with `oauth2.validate`: no valid token |
 //! | 408 | slower than 1 KiB a second, after ten seconds |
-//! | 413 | longer than `buffer_max_size`, as sent or decompressed |
+//! | 413 | longer than `buffer_max_size`, as sent or decompressed, or its records would never fit the memory limit |
 //! | 415 | a content encoding that is not known |
 //! | 503 with Retry-After | no memory left for the records for ten seconds, or no room to store them |
 //! | 503 | with `acknowledge delivered`: no output takes the tag |

@@ -47,7 +47,7 @@ impl Input for Mem {
             let mut records = Records::new(&out);
             while timer::tick(&mut timer, &stop).await {
                 self.add(&mut records).await?;
-                timer::send("mem", &mut records, &out).await;
+                records.send().await;
             }
             Ok(())
         })

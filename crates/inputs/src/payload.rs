@@ -11,7 +11,7 @@ use options::{Choice, Invalid, Kind, Options, Reader, Value};
 
 use crate::json_stream::{JsonStream, Read};
 use crate::parsing::LineParser;
-use crate::records::{self, Records};
+use crate::records::{self, Records, hand_over};
 
 /// How payload is read.
 #[derive(Debug, Clone, Options)]
@@ -73,6 +73,8 @@ pub(crate) struct Payload {
 
 /// What is held between two pieces of payload.
 pub(crate) struct Held {
+    /// Waits for room for what is being read.
+    out: Emitter,
     json: JsonStream,
     /// Bytes of the buffer that hold no separator.
     searched: usize,
@@ -111,8 +113,9 @@ impl Payload {
         })
     }
 
-    pub(crate) fn held(&self) -> Held {
-        Held { json: JsonStream::new("msg", self.limit), searched: 0 }
+    /// Nothing has arrived from a client, which waits when it is not read.
+    pub(crate) fn held(&self, out: &Emitter) -> Held {
+        Held { out: out.waiting(), json: JsonStream::new("msg", self.limit), searched: 0 }
     }
 
     /// The client's address as an entry, where it is wanted.
@@ -126,30 +129,33 @@ impl Payload {
         held: &mut Held,
         input: &mut Buf,
         source: Option<&Source>,
-        out: &Emitter,
     ) -> Result<(), TooLong> {
         if self.format == Format::Json {
             while !input.is_empty() {
                 let page = input.front();
-                self.json(&mut held.json, page, source, out).await?;
+                let sent = self.json(&mut held.json, page, source, &held.out).await?;
                 let read = page.len();
                 input.consume(read);
+                if sent {
+                    held.out = held.out.waiting();
+                }
             }
             return Ok(());
         }
-        let mut records = Records::new(out);
+        let mut records = Records::new(&held.out);
         while let Some(end) = self.next_end(held, input) {
             let size = end + self.separator.len();
             if input.front().len() >= size {
                 self.line(&input.front()[..end], source, &mut records).await;
             } else {
-                let Ok(_lease) = out.account().lease(size).await else { return Err(TooLong) };
+                let Ok(_lease) = held.out.account().lease(size).await else { return Err(TooLong) };
                 let line = copy(input, end);
                 self.line(&line, source, &mut records).await;
             }
             input.consume(size);
         }
-        self.send(records.take(), out).await;
+        records.send().await;
+        held.out = held.out.waiting();
         if input.len() > self.limit { Err(TooLong) } else { Ok(()) }
     }
 
@@ -164,7 +170,7 @@ impl Payload {
     }
 
     /// The last line of a client that is gone, if it ended without a separator.
-    pub(crate) async fn end(&self, held: &Held, input: &Buf, source: Option<&Source>, out: &Emitter) {
+    pub(crate) async fn end(&self, held: &Held, input: &Buf, source: Option<&Source>) {
         if held.json.holds() {
             let plugin = self.plugin;
             return tracing::warn!(
@@ -172,8 +178,8 @@ impl Payload {
             );
         }
         if self.format == Format::None && !input.is_empty() {
-            let Ok(_lease) = out.account().lease(input.len()).await else { return };
-            self.datagram(&copy(input, input.len()), source, out).await;
+            let Ok(_lease) = held.out.account().lease(input.len()).await else { return };
+            self.datagram(&copy(input, input.len()), source, &held.out).await;
         }
     }
 
@@ -195,19 +201,21 @@ impl Payload {
             rest = &rest[end + self.separator.len()..];
         }
         self.line(rest, source, &mut records).await;
-        self.send(records.take(), out).await;
+        records.send().await;
     }
 
+    /// Returns whether records were complete.
     async fn json(
         &self,
         stream: &mut JsonStream,
         mut text: &[u8],
         source: Option<&Source>,
         out: &Emitter,
-    ) -> Result<(), TooLong> {
+    ) -> Result<bool, TooLong> {
+        let mut sent = false;
         loop {
             match stream.read(&mut text, out).await {
-                Read::All => return Ok(()),
+                Read::All => return Ok(sent),
                 Read::TooLong => return Err(TooLong),
                 Read::Bad(error) => {
                     tracing::warn!(
@@ -215,13 +223,17 @@ impl Payload {
                         self.plugin
                     );
                 }
-                Read::Records(events) => match source {
-                    None => self.send(events, out).await,
-                    Some(source) => match source.add_to(events, out).await {
-                        Ok(events) => self.send(events, out).await,
-                        Err(refused) => self.refused(refused),
-                    },
-                },
+                Read::Records(events) => {
+                    sent = true;
+                    let count = events.records;
+                    match source {
+                        None => hand_over(events, out).await,
+                        Some(source) => match source.add_to(events, out).await {
+                            Ok(events) => hand_over(events, out).await,
+                            Err(refused) => out.dropped(count, "records", &refused),
+                        },
+                    }
+                }
             }
         }
     }
@@ -239,18 +251,6 @@ impl Payload {
         if !self.parser.add(records, now, line, "log", entry.as_slice()).await {
             self.parser.add_whole(records, now, line, "log", entry.as_slice()).await;
         }
-    }
-
-    async fn send(&self, events: Events, out: &Emitter) {
-        if events.records > 0
-            && let Err(refused) = out.append(out.tag(), events).await
-        {
-            self.refused(refused);
-        }
-    }
-
-    fn refused(&self, refused: Refused) {
-        tracing::warn!("[input:{}] records were dropped: {refused}", self.plugin);
     }
 }
 

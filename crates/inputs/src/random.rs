@@ -51,7 +51,7 @@ impl Input for Random {
                 // Keys from the system's randomness, drawn anew for each.
                 let number = RandomState::new().build_hasher().finish();
                 records.add(EventTime::now(), &[("rand_value", Value::U64(number))]).await;
-                timer::send("random", &mut records, &out).await;
+                records.send().await;
                 left -= 1;
             }
             Ok(())

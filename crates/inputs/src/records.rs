@@ -1,15 +1,19 @@
 //! Writes the records of an input, waiting for room for as long as it takes: the source waits with it.
 
+use std::future::Future;
 use std::time::Duration;
 
 use budget::Full;
 use engine::Emitter;
 use engine::emit::{PATIENCE, Refused};
 use event::msgpack::put_str;
-use event::{Corrupt, Cursor, Entry, EventTime, Events, Progress, Record, SPARE_ENTRIES, Tag, Writer};
+use event::{Corrupt, Cursor, Entry, EventTime, Events, Progress, Record, SPARE_ENTRIES, Writer};
 use formats::multiline::Joined;
 use formats::parser::{Fields, Parser, Unparsed};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+
+/// What a datagram may take when there was room as it began.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// A value of a record.
 #[derive(Debug, Clone, Copy)]
@@ -171,10 +175,10 @@ impl Records {
         self.writer.prepay(page);
     }
 
-    /// Hands the records over. There are none afterwards.
-    pub(crate) async fn send(&mut self, tag: &Tag) -> Result<(), Refused> {
+    /// Hands the records over, as [`hand_over`] does. There are none afterwards.
+    pub(crate) async fn send(&mut self) {
         let events = self.take();
-        if events.records == 0 { Ok(()) } else { self.out.append(tag, events).await }
+        hand_over(events, &self.out).await;
     }
 
     /// The records so far. There are none afterwards.
@@ -226,6 +230,26 @@ impl Value<'_> {
             },
         };
         (head, size)
+    }
+}
+
+/// Hands records over under the input's own tag. Their source does not send them again: what is not taken is counted
+/// and said.
+pub(crate) async fn hand_over(events: Events, out: &Emitter) {
+    let count = events.records;
+    if count > 0
+        && let Err(why) = out.append(out.tag(), events).await
+    {
+        out.dropped(count, "records", &why);
+    }
+}
+
+/// Does the work of a datagram where there is room for it. Otherwise the datagram is dropped and counted: its sender
+/// does not wait, and the kernel would drop those behind it without counting them.
+pub(crate) async fn or_drop(out: &Emitter, work: impl Future<Output = ()>) {
+    let room = out.account().try_lease(out.account().page_size()).is_ok();
+    if !room || timeout(MOMENT, work).await.is_err() {
+        out.dropped(1, "datagrams", &Refused::NoRoom);
     }
 }
 

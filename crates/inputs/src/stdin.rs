@@ -23,7 +23,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::json_stream::{JsonStream, Read};
 use crate::parsing::LineParser;
-use crate::records::{Records, room};
+use crate::records::{Records, hand_over, room};
 
 /// The registry's entry.
 pub static INPUT: InputDef = InputDef {
@@ -78,6 +78,8 @@ impl Input for Stdin {
                     read = source.read(&mut buffer[held..]) => read,
                     () = stop.requested() => return Ok(()),
                 };
+                // What does not fit waits, and the source with it.
+                let out = out.waiting();
                 match read {
                     Ok(0) => break,
                     Ok(read) if self.parser.is_some() => {
@@ -88,7 +90,9 @@ impl Input for Stdin {
                 }
             }
             if held > 0 {
-                self.line(&buffer[..held], &mut Records::new(&out), &out).await;
+                let mut records = Records::new(&out.waiting());
+                self.line(&buffer[..held], &mut records).await;
+                records.send().await;
             }
             tracing::warn!("[input:stdin] end of file (stdin closed by remote end)");
             stop.ask_exit(0);
@@ -111,7 +115,7 @@ impl Stdin {
                 }
                 Read::Records(events) => {
                     let events = if has_array(&events) { unwrap(events, out).await } else { events };
-                    send(events, out).await;
+                    hand_over(events, out).await;
                 }
             }
         }
@@ -122,32 +126,26 @@ impl Stdin {
         let mut records = Records::new(out);
         let mut start = 0;
         while let Some(length) = memchr::memchr(b'\n', &buffer[start..end]) {
-            self.line(&buffer[start..start + length], &mut records, out).await;
+            self.line(&buffer[start..start + length], &mut records).await;
             start += length + 1;
         }
         if start == 0 && end == buffer.len() {
             tracing::warn!("[input:stdin] a line is longer than buffer_size: it is cut");
-            self.line(&buffer[..end], &mut records, out).await;
+            self.line(&buffer[..end], &mut records).await;
             start = end;
         }
-        send(records.take(), out).await;
+        records.send().await;
         buffer.copy_within(start..end, 0);
         end - start
     }
 
-    async fn line(&self, line: &[u8], records: &mut Records, out: &Emitter) {
+    async fn line(&self, line: &[u8], records: &mut Records) {
         if !self.parser.add(records, EventTime::now(), line, "log", &[]).await {
             tracing::debug!("[input:stdin] the parser does not take a line: it is kept whole");
         }
         if records.len() > 64 << 10 {
-            send(records.take(), out).await;
+            records.send().await;
         }
-    }
-}
-
-async fn send(events: Events, out: &Emitter) {
-    if events.records > 0 && out.append(out.tag(), events).await.is_err() {
-        tracing::warn!("[input:stdin] records were dropped: no memory left for them");
     }
 }
 

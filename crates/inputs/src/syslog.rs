@@ -15,6 +15,9 @@
 //! | `unix_tcp` | path | as with `tcp` |
 //! | `unix_udp` | path | a datagram |
 //!
+//! A connection whose messages there is no room for is not read until there is; a datagram that there is no room for
+//! is dropped and counted (`weir_input_dropped_total`).
+//!
 //! The parser makes the record; without one it is `syslog-rfc5424` with an address and `syslog-rfc3164-local`
 //! with a path. A message that the parser does not take is kept as `{"log": message}`.
 
@@ -32,7 +35,7 @@ use options::{Choice, Options, Reader, Size};
 use crate::endpoint::{Endpoint, Permissions};
 use crate::parsing::LineParser;
 use crate::payload::{copy, find};
-use crate::records::{Records, Value};
+use crate::records::{Records, Value, or_drop};
 
 /// The registry's entry.
 pub static INPUT: InputDef =
@@ -223,10 +226,13 @@ impl Syslog {
         };
         let mut socket = socket.map_err(lost)?;
         while let Some((datagram, sender)) = socket.next(stop.requested()).await {
-            let mut records = Records::new(out);
             let source = self.options.source_address_key.is_some().then(|| sender.to_string());
-            self.message(datagram, source.as_deref(), &mut records).await;
-            send(&mut records, out).await;
+            let taking = async {
+                let mut records = Records::new(out);
+                self.message(datagram, source.as_deref(), &mut records).await;
+                records.send().await;
+            };
+            or_drop(out, taking).await;
         }
         Ok(())
     }
@@ -347,9 +353,10 @@ impl Protocol for Clients {
 
 impl Clients {
     async fn take(&self, connection: &mut Connection, source: Option<&str>) -> Result<(), String> {
-        let mut records = Records::new(&self.out);
-        let taken = self.syslog.messages(&mut connection.input, source, &mut records, &self.out).await;
-        send(&mut records, &self.out).await;
+        let out = self.out.waiting();
+        let mut records = Records::new(&out);
+        let taken = self.syslog.messages(&mut connection.input, source, &mut records, &out).await;
+        records.send().await;
         connection.consume(0);
         taken
     }
@@ -363,16 +370,11 @@ impl Clients {
         {
             return;
         }
-        let mut records = Records::new(&self.out);
-        if let Ok(_lease) = self.out.account().lease(input.len()).await {
+        let out = self.out.waiting();
+        let mut records = Records::new(&out);
+        if let Ok(_lease) = out.account().lease(input.len()).await {
             self.syslog.message(&copy(input, input.len()), source, &mut records).await;
-            send(&mut records, &self.out).await;
+            records.send().await;
         }
-    }
-}
-
-async fn send(records: &mut Records, out: &Emitter) {
-    if records.send(out.tag()).await.is_err() {
-        tracing::warn!("[input:syslog] records were dropped: no memory left for them");
     }
 }

@@ -656,7 +656,7 @@ impl<'a> Files<'a> {
         let (inode, offset, watch) = (file.inode, file.offset, file.watch);
         if over {
             self.tail.offsets().close(key);
-        } else if self.tail.offsets().safe(key) == Some(offset) {
+        } else if self.tail.offsets().safe(key) == Some(offset) && self.aged.len() < AGED_FILES {
             self.tail.offsets().forget(key);
             self.aged.insert(inode, offset);
         } else {

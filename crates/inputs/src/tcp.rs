@@ -12,6 +12,8 @@
 //! skipped up to the next line end. With `format none` each line is the record `{"log": line}`; empty lines are
 //! passed over, and what a client sent behind its last separator is a line when it closes.
 //!
+//! A client whose records there is no room for is not read until there is.
+//!
 //! A client whose line or object is longer than `buffer_size` is disconnected, and so is one that stops in the
 //! middle of one for a minute.
 
@@ -101,9 +103,9 @@ impl Protocol for Clients {
                 Ok(()) => {}
                 Err(closed) => return self.close(connection, held, closed, source.as_deref()).await,
             }
-            let mut state = held.take().unwrap_or_else(|| Box::new(payload.held()));
+            let mut state = held.take().unwrap_or_else(|| Box::new(payload.held(&self.out)));
             // Boxed, so that a connection that waits is small.
-            let read = payload.read(&mut state, &mut connection.input, source.as_deref(), &self.out);
+            let read = payload.read(&mut state, &mut connection.input, source.as_deref());
             if Box::pin(read).await.is_err() {
                 let limit = payload.limit / 1024;
                 tracing::warn!(
@@ -127,7 +129,7 @@ impl Clients {
     ) {
         let Some(held) = held else { return };
         match closed {
-            Closed::End => self.tcp.payload.end(&held, &connection.input, source, &self.out).await,
+            Closed::End => self.tcp.payload.end(&held, &connection.input, source).await,
             Closed::Silent => {
                 tracing::warn!("[input:tcp] a client is disconnected: it stopped in the middle of something")
             }

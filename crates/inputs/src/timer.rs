@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use engine::{Emitter, Stop};
+use engine::Stop;
 use options::Options;
 use tokio::time::MissedTickBehavior;
-
-use crate::records::Records;
 
 /// The time between two looks.
 #[derive(Debug, Clone, Copy, Options)]
@@ -47,12 +45,4 @@ pub(crate) async fn tick(timer: &mut tokio::time::Interval, stop: &Stop) -> bool
 #[expect(clippy::disallowed_methods, reason = "the kernel writes it anew for each reader, and it is short")]
 pub(crate) fn kernel_text(path: &str) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
-}
-
-/// Hands records over under the input's own tag. What there is no room for is dropped and said: there is nobody
-/// who would send it again.
-pub(crate) async fn send(plugin: &str, records: &mut Records, out: &Emitter) {
-    if records.send(out.tag()).await.is_err() {
-        tracing::warn!("[input:{plugin}] records were dropped: no memory left for them");
-    }
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A datagram is complete: it holds whole objects, or lines of which the last needs no separator. Records are as
-//! with `tcp`. A datagram longer than `buffer_size` is dropped.
+//! with `tcp`. A datagram longer than `buffer_size` is dropped, and one that there is no room for is dropped and counted
+//! (`weir_input_dropped_total`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,7 @@ use net::listener;
 use options::{Options, Reader};
 
 use crate::payload::{Payload, PayloadOptions};
+use crate::records::or_drop;
 
 /// The registry's entry.
 pub static INPUT: InputDef =
@@ -80,7 +82,7 @@ impl Input for Udp {
                     continue;
                 }
                 let source = self.payload.source(peer);
-                self.payload.datagram(datagram, source.as_ref(), &out).await;
+                or_drop(&out, self.payload.datagram(datagram, source.as_ref(), &out)).await;
             }
             Ok(())
         })

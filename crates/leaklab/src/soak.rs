@@ -27,9 +27,11 @@ use report::Row;
 const HELP: &str = "\
 Usage: leaklab soak [SCENARIO ...] [--limit 32M,64M,256M] [--seconds N] [--weir FILE] [--page FILE]
 
-Without a scenario all of them run. Each takes N seconds (default 60) and what it takes to drain. With --page the
-table is written into that file, between the lines <!-- soak --> and <!-- /soak -->.
-";
+Without a scenario all of them run. Each takes the time that it is meant for, 20 s to 5 minutes, or N seconds, and what
+it takes to drain. With --page the rows are written into the table of that file, between the lines <!-- soak --> and
+<!-- /soak -->, in place of those of the same scenarios and limits.
+
+Scenarios: ";
 
 /// Runs the command line behind `soak`. The exit code is an error's when a scenario did not hold.
 ///
@@ -38,30 +40,32 @@ table is written into that file, between the lines <!-- soak --> and <!-- /soak 
 pub fn command(parser: &mut lexopt::Parser) -> Result<(), lexopt::Error> {
     let mut names = Vec::new();
     let mut limits = vec![32, 64, 256];
-    let mut seconds = 60;
+    let mut seconds = None;
     let mut weir = PathBuf::from("weir");
     let mut page = None;
     while let Some(argument) = parser.next()? {
         match argument {
             Value(name) => names.push(name.string()?),
             Long("limit") => limits = megabytes(&parser.value()?.string()?)?,
-            Long("seconds") => seconds = parser.value()?.parse()?,
+            Long("seconds") => seconds = Some(Duration::from_secs(parser.value()?.parse()?)),
             Long("weir") => weir = parser.value()?.into(),
             Long("page") => page = Some(PathBuf::from(parser.value()?)),
             Short('h') | Long("help") => {
-                print!("{HELP}");
+                println!("{HELP}{}", scenario::names().join(", "));
                 return Ok(());
             }
             other => return Err(other.unexpected()),
         }
     }
     crate::process::allow_descriptors().map_err(|error| error.to_string())?;
-    let rows = run(&names, &limits, Duration::from_secs(seconds), &weir)?;
-    let table = report::table(&rows);
-    println!("\n{table}");
-    if let Some(page) = page {
-        report::write(&page, &table)?;
-    }
+    let mut show = |row: &Row| {
+        println!("{}", row.line());
+        // Each as it comes: a run of all of them is long.
+        page.as_ref()
+            .map_or(Ok(()), |page| report::write(page, std::slice::from_ref(row), &scenario::names()))
+    };
+    let rows = run(&names, &limits, seconds, &weir, &mut show)?;
+    println!("\n{}", report::table(&rows));
     let failed: Vec<String> = rows.iter().filter(|row| !row.failures.is_empty()).map(Row::label).collect();
     if failed.is_empty() { Ok(()) } else { Err(format!("did not hold: {}", failed.join(", ")).into()) }
 }
@@ -74,17 +78,19 @@ fn megabytes(text: &str) -> Result<Vec<u64>, String> {
     text.split(',').map(one).collect()
 }
 
-/// Runs scenarios by name, or all of them, with each limit in megabytes. A line is printed for each.
+/// Runs scenarios by name, or all of them, with each limit in megabytes, for `time` or the time that each is meant
+/// for. Each is shown as it ends.
 ///
 /// # Errors
 /// A name that is none, or an agent that does not start.
 pub fn run(
     names: &[String],
     limits: &[u64],
-    time: Duration,
+    time: Option<Duration>,
     weir: &std::path::Path,
+    show: &mut dyn FnMut(&Row) -> Result<(), String>,
 ) -> Result<Vec<Row>, String> {
-    let known: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).chain([growth::NAME]).collect();
+    let known = scenario::names();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("there is no scenario \"{unknown}\"; there are {}", known.join(", ")));
     }
@@ -94,18 +100,14 @@ pub fn run(
         let setting = Setting { weir: weir.to_owned(), limit: *limit * 1_000_000, time };
         for scenario in scenario::ALL {
             if chosen(scenario.name) && *limit >= scenario.least_limit {
-                rows.push(told(scenario::run(scenario, &setting)?));
+                rows.push(scenario::run(scenario, &setting)?);
+                rows.last().map_or(Ok(()), &mut *show)?;
             }
         }
         if chosen(growth::NAME) {
-            rows.push(told(growth::run(&setting)?));
+            rows.push(growth::run(&setting)?);
+            rows.last().map_or(Ok(()), &mut *show)?;
         }
     }
     Ok(rows)
-}
-
-/// Prints the line of a scenario that has ended.
-fn told(row: Row) -> Row {
-    println!("{}", row.line());
-    row
 }

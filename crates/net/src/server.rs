@@ -52,6 +52,10 @@ const CONNECTION_BYTES: usize = 1_024;
 /// What a TLS session costs between two records. Measured, with the connection: 8.9 KiB.
 const TLS_BYTES: usize = 8_192;
 
+/// Connections of a lane that are turned away and waited for until their clients have read why. They take no room
+/// in the ledger: what each of them costs is what a connection does. More are closed at once.
+const LEAVING: usize = 128;
+
 /// Up to this size a body is small: what it becomes fits a page of any size.
 pub const SMALL_BODY: usize = 4_096;
 
@@ -175,6 +179,8 @@ pub struct Server<S> {
     /// Those of the accounts that pages are received on.
     receive: Rc<Receive>,
     watches: Rc<Watches>,
+    /// Held by each connection that is turned away and waited for.
+    leaving: Rc<()>,
 }
 
 /// What pages are received on: by everybody, and by those whose last request was small.
@@ -221,7 +227,14 @@ impl<S: Service> Server<S> {
     /// A server for one lane.
     pub fn new(service: S, settings: Settings, accounts: Accounts) -> Rc<Server<S>> {
         let receive = Rc::new(Receive { all: accounts.receive.clone(), small: accounts.small.clone() });
-        Rc::new(Server { service, settings, accounts, receive, watches: Rc::default() })
+        Rc::new(Server {
+            service,
+            settings,
+            accounts,
+            receive,
+            watches: Rc::default(),
+            leaving: Rc::default(),
+        })
     }
 
     /// Accepts until `stop` is ready; connections then end after the request they are in. `lanes` are those
@@ -253,14 +266,19 @@ impl<S: Service> accept::Host for Server<S> {
         tokio::task::spawn_local(http1::run(self, stream, watch, slot));
     }
 
-    fn turn_away(&self, stream: Stream) {
-        turn_away(&stream);
+    fn turn_away(self: Rc<Self>, mut stream: Stream) {
+        let leaving = Rc::clone(&self.leaving);
+        if Rc::strong_count(&leaving) > LEAVING {
+            return stream.turn_away(UNAVAILABLE);
+        }
+        let watch = self.watches.watch();
+        tokio::task::spawn_local(async move {
+            http1::turn_away(&mut stream, &watch).await;
+            drop(leaving);
+        });
     }
 }
 
-/// Answers a connection that there is no room for, without memory for it.
-fn turn_away(stream: &Stream) {
-    stream.turn_away(
-        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    );
-}
+/// The answer to a connection that there is no room for.
+const UNAVAILABLE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";

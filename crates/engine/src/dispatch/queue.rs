@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::Target;
 use crate::batch::{Batch, Part};
 use crate::held::{Held, Lifted, Piece, pieces_of};
-use crate::limits::{LOAD_BYTES, SAY_EVERY};
+use crate::limits::LOAD_BYTES;
+use crate::muffled::Muffled;
 
 pub(super) struct Queue {
     pub(super) target: Target,
@@ -150,22 +151,4 @@ impl Queue {
 fn batch(id: u128, parts: Vec<Part>, pieces: &[Piece]) -> Batch {
     let most = |of: fn(&Piece) -> u32| pieces.iter().map(of).max().unwrap_or(0);
     Batch { attempt: most(|piece| piece.attempt), held: most(|piece| piece.held), ..Batch::new(id, parts) }
-}
-
-/// A message that comes at most once per [`SAY_EVERY`], with the sum of what it would have said meanwhile.
-#[derive(Debug, Default)]
-pub(super) struct Muffled {
-    last: Option<std::time::Instant>,
-    since: usize,
-}
-
-impl Muffled {
-    pub(super) fn say(&mut self, records: usize) -> Option<usize> {
-        self.since += records;
-        if self.last.is_some_and(|last| last.elapsed() < SAY_EVERY) {
-            return None;
-        }
-        self.last = Some(std::time::Instant::now());
-        Some(std::mem::take(&mut self.since))
-    }
 }

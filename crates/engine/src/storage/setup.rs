@@ -9,7 +9,7 @@ use options::{Problem, Reader};
 use super::{Folders, Layout};
 use crate::common::{Acknowledge, InputCommon, Service, StorageType, Sync};
 use crate::dispatch::Settings;
-use crate::emit::Promise;
+use crate::emit::{PATIENCE, Promise};
 use crate::limits::LOAD_BYTES;
 use crate::metrics::StorageMetrics;
 
@@ -43,6 +43,7 @@ pub(crate) fn promise(common: &InputCommon, service: &Service, reader: &mut Read
         patience: common.acknowledge_timeout.duration(),
         stored,
         pauses_at: (stored && common.storage_pause).then_some(service.storage_max_chunks_up as u64),
+        waits: Some(PATIENCE),
         ring: kind == StorageType::Memrb && common.mem_buf_limit.0 > 0,
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Records {
     reader: Reader,
     /// Bytes of text read.
     read: usize,
+    /// Bytes of room taken.
+    held: usize,
     /// Until when room is waited for; set by the first wait.
     deadline: Option<Instant>,
 }
@@ -114,11 +116,12 @@ impl Records {
             Format::Json => Reader::Json(json::Transcoder::new(&account, now)),
             Format::Form => Reader::Form(Box::new(form::Transcoder::new(&account, now))),
         };
+        let held = page.as_ref().map_or(0, Lease::bytes);
         if let Some(page) = page {
             reader.prepay(page);
         }
         let decoder = plan.encoding.map(Decoder::new);
-        Records { plan, out, _ticket: ticket, account, decoder, reader, read: 0, deadline: None }
+        Records { plan, out, _ticket: ticket, account, decoder, reader, read: 0, held, deadline: None }
     }
 
     /// Until when this request waits for room.
@@ -136,8 +139,13 @@ impl Records {
     }
 
     async fn page(&mut self) -> Result<(), Answer> {
+        let most = self.account.most();
+        if self.held + self.account.page_size() > most {
+            return Err(never_fits(most));
+        }
         let deadline = self.deadline();
         let page = engine::emit::page(&self.account, deadline).await.map_err(refused)?;
+        self.held += page.bytes();
         self.reader.prepay(page);
         Ok(())
     }
@@ -214,6 +222,13 @@ pub(super) fn refused(why: Refused) -> Answer {
         Refused::Dropped(_) => Answer::text(502, text),
         Refused::Late(_) => Answer::text(504, text),
     }
+}
+
+/// The records would not fit an agent that holds nothing else: sending them again does not help.
+fn never_fits(most: usize) -> Answer {
+    let text =
+        format!("error: the records of this body take more than memory_limit leaves for them ({most} bytes)");
+    Answer::text(413, text)
 }
 
 /// More than the budget could ever have.

@@ -27,8 +27,8 @@ pub struct Setting {
     pub weir: PathBuf,
     /// `memory_limit`, in bytes.
     pub limit: u64,
-    /// How long to misbehave.
-    pub time: Duration,
+    /// How long to misbehave, if not for the time of the scenario.
+    pub time: Option<Duration>,
 }
 
 /// The most that was seen while it ran.
@@ -40,6 +40,10 @@ pub struct Seen {
     pub resident: u64,
     /// The most that the kernel held for its sockets.
     pub sockets: u64,
+    /// The most that came to the heap between two looks, beyond what was booked and set aside.
+    pub beyond: u64,
+    /// The most that the heap held.
+    pub heap: u64,
     /// The budget.
     pub budget: u64,
 }
@@ -204,6 +208,8 @@ impl Seen {
             (self.resident, self.difference) = (now.resident, now.difference);
         }
         self.sockets = self.sockets.max(now.sockets);
+        self.beyond = self.beyond.max(now.beyond);
+        self.heap = self.heap.max(now.heap);
         self.budget = now.budget;
     }
 }
@@ -220,10 +226,15 @@ fn ledger(admin: u16) -> Option<Value> {
 fn look(admin: u16) -> Option<Seen> {
     let ledger = ledger(admin)?;
     let process = &ledger["process"];
+    let accounts = ledger["accounts"].as_array()?;
+    let heap =
+        accounts.iter().find(|account| account["owner"] == "process" && account["purpose"] == "heap")?;
     Some(Seen {
         difference: process["difference"].as_i64()?,
         resident: process["resident"].as_u64()?,
         sockets: process["kernel_sockets"].as_u64()?,
+        beyond: process["beyond_peak"].as_u64()?,
+        heap: heap["peak"].as_u64()?,
         budget: ledger["budget"]["limit"].as_u64()?,
     })
 }

@@ -39,12 +39,18 @@ pub fn run(setting: &Setting) -> Result<Row, String> {
     let command = format!("exec '{}' -c '{}'", setting.weir.display(), config.display());
     let url = format!("http://127.0.0.1:{port}/growth");
     let plan = Plan { rest: REST, ..Plan::default() };
-    let budget = setting.time.max(LEAST);
+    let budget = setting.time.unwrap_or(LEAST).max(LEAST);
     let (document, capture) = measure(command, url, Payload::default(), plan, budget, &folder.join("log"));
     let _gone = std::fs::remove_dir_all(&folder);
     let peak = peak(&capture);
-    let mut row =
-        Row { scenario: NAME, limit: setting.limit, peak, floor: floors(&capture), ..Row::default() };
+    let mut row = Row {
+        scenario: NAME,
+        limit: setting.limit,
+        seconds: budget.as_secs(),
+        peak,
+        floor: floors(&capture),
+        ..Row::default()
+    };
     if document.judgement.verdict == Verdict::Clean {
         row.note = document.sentence;
     } else {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::agent::{Agent, PATIENCE, Setting, no_group};
 use super::clients::{self, Poster, Tally};
+use super::growth;
 use super::hostile;
 use super::report::Row;
 use crate::load::{Body, Plan, Target};
@@ -29,6 +30,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// The smallest limit that it is for, in megabytes.
     pub least_limit: u64,
+    /// How long it is played, in seconds.
+    seconds: u64,
     /// What the destination does meanwhile.
     mood: Mood,
     /// Bytes in a second that the destination takes; 0 for all.
@@ -55,6 +58,7 @@ pub struct Stage<'a> {
 const PLAIN: Scenario = Scenario {
     name: "",
     least_limit: 0,
+    seconds: 20,
     mood: Mood::Healthy,
     rate: 0,
     options: "",
@@ -65,9 +69,9 @@ const PLAIN: Scenario = Scenario {
 
 /// All of them.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "hangs", mood: Mood::Hangs, drive: flood, ..PLAIN },
-    Scenario { name: "refuses", mood: Mood::Refuses, drive: flood, ..PLAIN },
-    Scenario { name: "crawls", mood: Mood::Crawls, drive: flood, ..PLAIN },
+    Scenario { name: "hangs", seconds: 60, mood: Mood::Hangs, drive: flood, ..PLAIN },
+    Scenario { name: "refuses", seconds: 60, mood: Mood::Refuses, drive: flood, ..PLAIN },
+    Scenario { name: "crawls", seconds: 60, mood: Mood::Crawls, drive: flood, ..PLAIN },
     Scenario { name: "group", mood: Mood::Hangs, grouped: true, drive: flood, ..PLAIN },
     Scenario { name: "drip", drive: |stage| hostile::drip(stage.input, 1_000, stage.tally), ..PLAIN },
     Scenario { name: "crowd", drive: crowd, ..PLAIN },
@@ -85,10 +89,15 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "headers", drive: headers, ..PLAIN },
     Scenario { name: "streams", drive: |stage| hostile::streams(stage.input, 300, stage.tally), ..PLAIN },
     Scenario { name: "deaf", drive: |stage| hostile::deaf(stage.input, 300, stage.tally), ..PLAIN },
-    Scenario { name: "random", drive: random, ..PLAIN },
-    Scenario { name: "goodput", rate: SLOW, drive: flood, ..PLAIN },
-    Scenario { name: "neighbours", drive: neighbours, ..PLAIN },
+    Scenario { name: "random", seconds: 300, drive: random, ..PLAIN },
+    Scenario { name: "goodput", seconds: 60, rate: SLOW, drive: flood, ..PLAIN },
+    Scenario { name: "neighbours", seconds: 60, drive: neighbours, ..PLAIN },
 ];
+
+/// Their names, and that of the one behind them.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|scenario| scenario.name).chain([growth::NAME]).collect()
+}
 
 fn together(count: u64, work: impl Fn(u64) + Sync) {
     std::thread::scope(|scope| {
@@ -177,7 +186,9 @@ fn pipeline(scenario: &Scenario, ports: [u16; 2]) -> String {
 /// # Errors
 /// The agent, or what it delivers to, does not start.
 pub fn run(scenario: &Scenario, setting: &Setting) -> Result<Row, String> {
-    let mut row = Row { scenario: scenario.name, limit: setting.limit, ..Row::default() };
+    let time = setting.time.unwrap_or(Duration::from_secs(scenario.seconds));
+    let mut row =
+        Row { scenario: scenario.name, limit: setting.limit, seconds: time.as_secs(), ..Row::default() };
     if scenario.grouped
         && let Some(why) = no_group()
     {
@@ -194,7 +205,7 @@ pub fn run(scenario: &Scenario, setting: &Setting) -> Result<Row, String> {
     let dead = scenario.mood != Mood::Healthy;
     let neighbours = scenario.name == "neighbours";
     destinations[0].turn(if neighbours { Mood::Hangs } else { scenario.mood });
-    let received = perform(scenario, setting, &agent, &tally, &destinations);
+    let received = perform(scenario, time, &agent, &tally, &destinations);
     destinations[0].turn(Mood::Healthy);
     judge_clients(&mut row, &tally, agent.seen().budget, dead);
     if let Some((bytes, of)) = received {
@@ -234,13 +245,13 @@ fn warm_up(agent: &Agent, destinations: &[Sink; 2]) -> Result<u64, String> {
 /// Plays it for its time. Returns what went through and what could have, where that is the question.
 fn perform(
     scenario: &Scenario,
-    setting: &Setting,
+    time: Duration,
     agent: &Agent,
     tally: &Tally,
     destinations: &[Sink; 2],
 ) -> Option<(u64, u64)> {
     let neighbours = scenario.name == "neighbours";
-    let time = if scenario.name == "tags" { setting.time * 3 } else { setting.time };
+    let time = if scenario.name == "tags" { time * 3 } else { time };
     let body = (scenario.body)();
     let stage = Stage { input: agent.input(0), other: agent.input(1), time, body: &body, tally };
     std::thread::scope(|scope| {
@@ -318,6 +329,7 @@ fn judge_memory(row: &mut Row, agent: &Agent) -> Result<(), String> {
     }
     let seen = agent.seen();
     (row.difference, row.sockets) = (seen.difference, seen.sockets);
+    (row.beyond, row.heap) = (seen.beyond, seen.heap);
     row.peak = agent.memory()?.peak;
     if row.peak > row.limit {
         row.failures.push(format!("{} bytes above the limit", row.peak - row.limit));

@@ -78,7 +78,7 @@ pub(super) trait Host: 'static {
     /// Serves a connection to its end, in a task of its own.
     fn run(self: Rc<Self>, stream: Stream, watch: Watch, slot: Slot);
     /// Says no to a connection that there is no room for, without memory for it.
-    fn turn_away(&self, stream: Stream);
+    fn turn_away(self: Rc<Self>, stream: Stream);
 }
 
 /// Accepts until `stop` is ready; connections then end where nothing is lost by it. `lanes` are those that
@@ -185,7 +185,7 @@ impl<H: Host> Lane<H> {
     fn turn_away(&self, socket: Socket) {
         // A TLS client could not read the answer.
         if self.host.tls().is_none() {
-            self.host.turn_away(socket.plain());
+            Rc::clone(&self.host).turn_away(socket.plain());
         }
     }
 }

@@ -9,16 +9,18 @@ use budget::Buf;
 
 use super::framing::{Framing, Piece};
 use super::stream::Stream;
-use super::watch::{Tick, Watch};
+use super::watch::{Expired, Tick, Watch};
 use super::{
-    Answer, Begin, Body, End, HEAD_BYTES, Head, Receive, SLOW, SMALL_BODY, Server, Service, Slot, http2,
-    turn_away,
+    Answer, Begin, Body, End, HEAD_BYTES, Head, Receive, SLOW, SMALL_BODY, Server, Service, Slot,
+    UNAVAILABLE, http2,
 };
 
 /// The most headers of a request.
 const HEADERS: usize = 64;
 /// How much of a refused body is read before the connection closes, so that the client sees the answer.
 const LINGER_BYTES: usize = 16 << 20;
+/// How long that may take in all.
+const LINGER_LONGEST: Duration = Duration::from_secs(10);
 /// The least room that is worth a read.
 const READ_AT_LEAST: usize = 2_048;
 /// A rest of a refused body up to this size is thrown away and the connection kept.
@@ -27,7 +29,7 @@ pub(super) const PASSED_OVER: usize = 65_536;
 pub(super) const ANSWERS_BYTES: usize = 2_048;
 /// How long a request waits for a page before it is answered 503.
 pub(super) const PAGE_WAIT: Duration = Duration::from_secs(5);
-/// How long a refused body is read.
+/// How long a client of which the rest is thrown away may be silent.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may leave an answer unread.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -55,7 +57,11 @@ pub(super) async fn run<S: Service>(server: Rc<Server<S>>, stream: Stream, watch
             Ok(Next::Nothing) => {}
             Ok(Next::Idle) => deadline = connection.watch.after(server.settings.idle),
             Ok(Next::Http2) => return Box::pin(http2::run(server, connection)).await,
-            Err(End::Full) => return turn_away(&connection.stream),
+            Err(End::Full) => {
+                connection.consume(connection.input.len());
+                let Connection { stream, watch, .. } = &mut connection;
+                return Box::pin(turn_away(stream, watch)).await;
+            }
             Err(End::Gone | End::Close) => return,
         }
     }
@@ -192,9 +198,11 @@ impl Connection {
             Some(paid) => paid,
             None => {
                 let page = receive.all.lease(receive.all.page_size());
-                match tokio::time::timeout(PAGE_WAIT, page).await {
+                let deadline = self.watch.after(PAGE_WAIT);
+                match self.watch.unless(deadline, || self.stream.is_closed(), page).await {
                     Ok(Ok(page)) => (&receive.all, page),
-                    Ok(Err(_)) | Err(_) => return Err(End::Full),
+                    Err(Expired) if deadline > self.watch.now() => return Err(End::Gone),
+                    Ok(Err(_)) | Err(Expired) => return Err(End::Full),
                 }
             }
         };
@@ -333,7 +341,9 @@ impl Connection {
                         Err(Answer::too_large(limit))
                     } else {
                         let before = self.watch.now();
-                        let taken = body.data(&front[skip..skip + size]).await;
+                        let taking = body.data(&front[skip..skip + size]);
+                        let taken = self.watch.unless(Tick::NEVER, || self.stream.is_closed(), taking).await;
+                        let taken = taken.map_err(|Expired| End::Gone)?;
                         // What this end takes to find room is not the client's.
                         pace.delay(before, self.watch.now());
                         taken
@@ -357,7 +367,8 @@ impl Connection {
                 Ok(Piece::End { skip }) => {
                     self.consume(skip);
                     self.small = received <= SMALL_BODY;
-                    return Ok(body.end().await);
+                    let ending = self.watch.unless(Tick::NEVER, || self.stream.is_broken(), body.end());
+                    return ending.await.map_err(|Expired| End::Gone);
                 }
                 Err(why) => return Ok(Answer::text(400, format!("error: {why}"))),
             }
@@ -376,19 +387,8 @@ impl Connection {
     /// Says that nothing more comes and reads away what the client still sends, up to so many bytes, so that
     /// it sees what was said last.
     pub(super) async fn linger(&mut self, bytes: usize) {
-        let stream = &mut self.stream;
-        poll_fn(|context| {
-            stream.shutdown_write(context);
-            Poll::Ready(())
-        })
-        .await;
         self.consume(self.input.len());
-        self.watch.arm(self.watch.after(LINGER), false);
-        let mut seen = 0;
-        while seen < bytes && self.fill().await.is_ok() {
-            seen += self.input.len();
-            self.consume(self.input.len());
-        }
+        linger(&mut self.stream, &self.watch, bytes).await;
     }
 
     /// Writes out what is to be answered, and empties it.
@@ -406,6 +406,39 @@ impl Connection {
         self.watch.within(poll_fn(|context| stream.poll_flush(context))).await??;
         answers.clear();
         Ok(())
+    }
+}
+
+/// Refuses a client that there is no room for, in a way that lets it read the answer.
+pub(super) async fn turn_away(stream: &mut Stream, watch: &Watch) {
+    watch.arm(watch.after(LINGER), false);
+    let mut rest = UNAVAILABLE;
+    while !rest.is_empty() {
+        match watch.within(poll_fn(|context| stream.poll_write(context, rest))).await {
+            Ok(Ok(written)) if written > 0 => rest = &rest[written..],
+            _ => return,
+        }
+    }
+    if let Ok(Ok(())) = watch.within(poll_fn(|context| stream.poll_flush(context))).await {
+        linger(stream, watch, LINGER_BYTES).await;
+    }
+}
+
+/// See [`Connection::linger`]. Holds no page: there may be none.
+async fn linger(stream: &mut Stream, watch: &Watch, bytes: usize) {
+    poll_fn(|context| {
+        stream.shutdown_write(context);
+        Poll::Ready(())
+    })
+    .await;
+    let last = watch.after(LINGER_LONGEST);
+    let mut seen = 0;
+    while seen < bytes {
+        watch.arm(last.min(watch.after(LINGER)), false);
+        match watch.within(poll_fn(|context| stream.poll_discard(context))).await {
+            Ok(Ok(read)) if read > 0 => seen += read,
+            _ => return,
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl<P: Protocol> accept::Host for RawServer<P> {
         });
     }
 
-    fn turn_away(&self, _stream: Stream) {
+    fn turn_away(self: Rc<Self>, _stream: Stream) {
         // There is nothing to say that every protocol would understand: the connection closes.
     }
 }

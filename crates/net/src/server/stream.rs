@@ -19,6 +19,8 @@ const RECORD_BYTES: usize = 40 << 10;
 const HANDSHAKE_BYTES: usize = 12 << 10;
 /// The most that one look into the socket takes: a record of the largest size, and the start of the next.
 const PEEK_BYTES: usize = 18 << 10;
+/// What is thrown away is read in pieces of so many bytes, which are on the stack.
+const AWAY_BYTES: usize = 8 << 10;
 
 /// A connection.
 pub(super) enum Stream {
@@ -161,8 +163,31 @@ impl Stream {
         unsafe { libc::shutdown(self.descriptor(), libc::SHUT_WR) };
     }
 
-    /// Sends `answer` as far as the socket takes it at once and reads away what the client has sent, because
-    /// closing over unread bytes would cost it the answer. For a client that nothing else is held for.
+    /// Reads what is there and throws it away, without a page. Returns how much it was; 0 is the end.
+    pub(super) fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut away = [0; AWAY_BYTES];
+        self.poll_read(context, &mut away)
+    }
+
+    /// Whether the connection is broken: nobody reads what is answered.
+    pub(super) fn is_broken(&self) -> bool {
+        self.has(libc::POLLERR | libc::POLLHUP)
+    }
+
+    /// Whether the client has closed the connection, or broken it. One that only says that it sends no more looks
+    /// the same.
+    pub(super) fn is_closed(&self) -> bool {
+        self.has(libc::POLLERR | libc::POLLHUP | libc::POLLRDHUP)
+    }
+
+    fn has(&self, events: i16) -> bool {
+        let mut poll = libc::pollfd { fd: self.descriptor(), events: events & libc::POLLRDHUP, revents: 0 };
+        // SAFETY: one entry, as said; the descriptor is the stream's and open.
+        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 && poll.revents & events != 0 }
+    }
+
+    /// Sends `answer` as far as the socket takes it at once and reads away what the client has sent. What it sends
+    /// later costs it the answer, so this is for when there are too many to wait for.
     pub(super) fn turn_away(&self, answer: &[u8]) {
         // A TLS client could not read it.
         if let Stream::Plain(tcp) = self {
@@ -171,8 +196,8 @@ impl Stream {
             let _sent = Descriptor(descriptor).write(answer);
             // SAFETY: as above.
             unsafe { libc::shutdown(descriptor, libc::SHUT_WR) };
-            let mut away = [0; 4096];
-            for _ in 0..64 {
+            let mut away = [0; AWAY_BYTES];
+            for _ in 0..32 {
                 if !receive(descriptor, &mut away, 0).is_ok_and(|read| read > 0) {
                     break;
                 }

@@ -123,6 +123,35 @@ impl Watch {
         (entry.deadline, entry.idle) = (deadline, idle);
     }
 
+    /// Waits for `work` until `deadline`, whatever is armed, and no longer than until `over` says that it is for
+    /// nothing: that is asked at every tick.
+    ///
+    /// # Errors
+    /// One of the two was first.
+    pub(super) async fn unless<T>(
+        &self,
+        deadline: Tick,
+        over: impl Fn() -> bool,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Expired> {
+        let mut work = pin!(work);
+        let (before, idle) = self.armed();
+        let done = loop {
+            self.arm(deadline.min(self.after(Duration::ZERO)), false);
+            match self.within(work.as_mut()).await {
+                Err(Expired) if deadline > self.now() && !over() => {}
+                done => break done,
+            }
+        };
+        self.arm(before, idle);
+        done
+    }
+
+    fn armed(&self) -> (Tick, bool) {
+        let entry = &self.table.entries.borrow()[self.key];
+        (entry.deadline, entry.idle)
+    }
+
     /// Whether the server is stopping.
     pub(super) fn stopping(&self) -> bool {
         self.table.stopping.get()
@@ -185,6 +214,29 @@ mod tests {
         };
         let (late, ()) = tokio::join!(late, sweeps);
         assert_eq!(late, Err(Expired));
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_for_nothing_ends_at_the_next_tick_and_what_was_armed_stays() {
+        let watches = Rc::new(Watches::default());
+        let watch = watches.watch();
+        watch.arm(watch.after(9 * TICK), true);
+        let before = watch.armed();
+        let asked = Cell::new(0);
+        let over = || {
+            asked.set(asked.get() + 1);
+            asked.get() == 3
+        };
+        let wait = watch.unless(Tick::NEVER, over, std::future::pending::<()>());
+        let sweeps = async {
+            for _ in 0..9 {
+                tokio::task::yield_now().await;
+                watches.sweep();
+            }
+        };
+        let (ended, ()) = tokio::join!(wait, sweeps);
+        assert_eq!((ended, asked.get(), watch.armed()), (Err(Expired), 3, before));
+        assert_eq!(watch.unless(Tick::NEVER, || true, async { 7 }).await, Ok(7));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! What comes in as DATA, and what goes out.
 
 use super::super::http1::{ANSWER_TIME, LINGER, PASSED_OVER};
+use super::super::watch::{Expired, Tick};
 use super::super::{Answer, Body, SMALL_BODY, Service};
 use super::frame::{self, FRAME_BYTES, Frame, HEADER, Reason};
 use super::{Over, PROTOCOL, Reading, Session, State};
@@ -51,7 +52,7 @@ impl<S: Service> Session<'_, S> {
         }
         let at = self.find(stream);
         if let Some(at) = at {
-            self.take(at, here).await;
+            self.take(at, here).await?;
         }
         self.io.consume(here);
         if here < left {
@@ -66,7 +67,7 @@ impl<S: Service> Session<'_, S> {
     }
 
     /// Gives the first `size` bytes that were received to a request.
-    async fn take(&mut self, at: usize, size: usize) {
+    async fn take(&mut self, at: usize, size: usize) -> Result<(), Over> {
         let (io, settings) = (&self.io, &self.server.settings);
         let piece = &io.input.front()[..size];
         let request = &mut self.requests[at];
@@ -76,7 +77,9 @@ impl<S: Service> Session<'_, S> {
             State::Body { limit, .. } if request.received > *limit as u64 => Some(Answer::too_large(*limit)),
             State::Body { body, pace, .. } => {
                 let before = io.watch.now();
-                let taken = self.answering.beside(body.data(piece)).await;
+                let taking = self.answering.beside(body.data(piece));
+                let taken = io.watch.unless(Tick::NEVER, || io.stream.is_closed(), taking).await;
+                let taken = taken.map_err(|Expired| Over::Gone)?;
                 // What this end takes to find room is not the client's.
                 pace.delay(before, io.watch.now());
                 taken.err()
@@ -96,6 +99,7 @@ impl<S: Service> Session<'_, S> {
             let answer = answer.clone();
             self.answer(at, answer);
         }
+        Ok(())
     }
 
     /// Everything of a request has come.
