@@ -355,6 +355,11 @@ impl Writer {
         self.open.len()
     }
 
+    /// Bytes charged: whole pages.
+    pub fn charged(&self) -> usize {
+        self.buf.charged()
+    }
+
     /// Hands in a lease of a page of the writer's account, for the page that an operation found no room for.
     pub fn prepay(&mut self, lease: Lease) {
         self.buf.prepay(lease);

@@ -149,6 +149,11 @@ impl Transcoder {
         }
     }
 
+    /// Bytes charged for the records so far: whole pages.
+    pub fn charged(&self) -> usize {
+        self.writer.charged()
+    }
+
     /// Hands in a lease of a page, after [`Step::Full`]: the next page is paid with it.
     pub fn prepay(&mut self, lease: Lease) {
         self.writer.prepay(lease);

@@ -128,6 +128,11 @@ impl Transcoder {
         self.writer.finish()
     }
 
+    /// Bytes charged for the records so far: whole pages.
+    pub fn charged(&self) -> usize {
+        self.writer.charged()
+    }
+
     /// Hands in a lease of a page, after [`Step::Full`]: the next page is paid with it.
     pub fn prepay(&mut self, lease: Lease) {
         self.writer.prepay(lease);

@@ -59,8 +59,6 @@ pub(super) struct Records {
     reader: Reader,
     /// Bytes of text read.
     read: usize,
-    /// Bytes of room taken.
-    held: usize,
     /// Until when room is waited for; set by the first wait.
     deadline: Option<Instant>,
 }
@@ -86,6 +84,13 @@ impl Reader {
         match self {
             Reader::Json(_) => Ok(Step::NeedInput),
             Reader::Form(form) => form.end().map_err(malformed),
+        }
+    }
+
+    fn charged(&self) -> usize {
+        match self {
+            Reader::Json(json) => json.charged(),
+            Reader::Form(form) => form.charged(),
         }
     }
 
@@ -116,12 +121,11 @@ impl Records {
             Format::Json => Reader::Json(json::Transcoder::new(&account, now)),
             Format::Form => Reader::Form(Box::new(form::Transcoder::new(&account, now))),
         };
-        let held = page.as_ref().map_or(0, Lease::bytes);
         if let Some(page) = page {
             reader.prepay(page);
         }
         let decoder = plan.encoding.map(Decoder::new);
-        Records { plan, out, _ticket: ticket, account, decoder, reader, read: 0, held, deadline: None }
+        Records { plan, out, _ticket: ticket, account, decoder, reader, read: 0, deadline: None }
     }
 
     /// Until when this request waits for room.
@@ -140,12 +144,11 @@ impl Records {
 
     async fn page(&mut self) -> Result<(), Answer> {
         let most = self.account.most();
-        if self.held + self.account.page_size() > most {
+        if self.reader.charged() + self.account.page_size() > most {
             return Err(never_fits(most));
         }
         let deadline = self.deadline();
         let page = engine::emit::page(&self.account, deadline).await.map_err(refused)?;
-        self.held += page.bytes();
         self.reader.prepay(page);
         Ok(())
     }
