@@ -260,6 +260,17 @@ fn a_full_ledger_at_each_page_changes_no_record() {
 }
 
 #[test]
+fn a_full_ledger_does_not_move_the_place_of_an_error() {
+    // Each ends early, around the end of the first page.
+    let texts = (2020..2060).map(|count| format!("{{\"a\":\"{}", "é".repeat(count)));
+    let words = (4040..4090).map(|count| format!("{{\"a\":[{}true", "true,".repeat(count)));
+    for body in texts.chain(words) {
+        let (found, _) = starved(body.as_bytes(), 1);
+        assert_eq!(found.map(|events| values(&events)), whole(body.as_bytes()), "{} bytes", body.len());
+    }
+}
+
+#[test]
 fn the_worst_legal_bodies_are_read_whole() {
     // Each of these would take minutes if a record, a level or an escape cost more the later it comes.
     let deep = format!("{{\"a\":{}{}}},", "[".repeat(127), "]".repeat(127));

@@ -179,3 +179,18 @@ fn without_memory_a_line_is_given_back_and_nothing_is_lost() {
     assert_eq!(text.lines().filter(|found| *found == line).count(), 100);
     assert_eq!(account.held(), 0);
 }
+
+#[test]
+fn a_record_ends_its_last_line_wherever_the_memory_ends() {
+    let case = serde_json::json!({"definitions": "", "parsers": ["java"]});
+    for size in 3_900..4_200 {
+        let account = account(12 << 10);
+        let mut multiline = Multiline::new(&joins(&case, None, LIMIT), &account);
+        let mut out = Vec::new();
+        let line = format!("x.Exception: {}", "x".repeat(size));
+        multiline.line(NOW, line.as_bytes(), &mut out).unwrap();
+        let _others = account.try_lease(12 << 10).or_else(|_| account.try_lease(4 << 10));
+        multiline.flush(&mut out);
+        assert_eq!(out.iter().map(formats_text).collect::<Vec<_>>(), [line + "\n"], "{size}");
+    }
+}

@@ -573,6 +573,8 @@ impl<S: Sink> Transcoder<S> {
                 return Ok(());
             }
             let Some(byte) = input.first() else { return Ok(()) };
+            // As in [`Transcoder::held_unit`].
+            self.writer.reserve(1)?;
             self.held.push(*byte);
             advance(input, 1);
         }

@@ -167,8 +167,11 @@ impl Group {
         // Between the lines of a record is a line end, also where the key of the content is known.
         if follows.is_some()
             && let Some(pending) = &mut self.pending
+            && pending.line_end(content.text.is_empty()).is_err()
         {
-            pending.line_end(content.text.is_empty());
+            // No memory for it: what there is goes out, for two lines without it would be one.
+            pending.truncated = true;
+            out.extend(self.finish());
         }
         self.add(head, content, limit, out)?;
         self.state = Some(rule);
@@ -253,9 +256,9 @@ impl Pending {
     }
 
     /// Ends the last line, if nothing does yet; an `empty` line is another line end.
-    fn line_end(&mut self, empty: bool) {
+    fn line_end(&mut self, empty: bool) -> Result<(), Full> {
         let missing = usize::from(!self.ends_line()) + usize::from(empty);
-        let _full = self.out.extend(&b"\n\n"[..missing]);
+        self.out.extend(&b"\n\n"[..missing])
     }
 
     fn append(&mut self, head: &Head<'_>, content: &Content<'_>, limit: usize) -> Result<(), Full> {
@@ -264,18 +267,20 @@ impl Pending {
             self.time = head.time;
         }
         if content.with_breaks {
-            self.line_end(false);
+            self.line_end(false)?;
         }
         self.gather(head.metadata);
         self.text(content.text, limit)
     }
 
-    fn text(&mut self, text: &[u8], limit: usize) -> Result<(), Full> {
+    /// Appends to the last line, with room for its end.
+    fn text(&mut self, mut text: &[u8], limit: usize) -> Result<(), Full> {
         let room = limit.saturating_sub(self.len());
         if limit > 0 && text.len() > room {
             self.truncated = true;
-            return self.out.extend(&text[..room]);
+            text = &text[..room];
         }
+        self.out.ensure(text.len() + 1)?;
         self.out.extend(text)
     }
 
@@ -302,7 +307,7 @@ impl Pending {
             return None;
         }
         if self.with_breaks {
-            self.line_end(false);
+            let _there_is_room = self.line_end(false);
         }
         let size = self.len() as u32;
         self.out.patch(self.header + 1, &size.to_be_bytes());

@@ -121,6 +121,8 @@ impl<S: Sink> Transcoder<S> {
                 Unit::Bad(reason) => return Err(reason.into()),
                 Unit::More => {
                     let Some(byte) = input.first() else { return Ok(false) };
+                    // What completes it is not taken before there is room for it: the slice may end here.
+                    self.writer.reserve(4)?;
                     self.held.push(*byte);
                     advance(input, 1);
                 }
