@@ -15,8 +15,8 @@ use std::time::Duration;
 use leaklab::lab::judge::Verdict;
 use leaklab::lab::zoo::{Case, Zoo, run};
 
-/// For each server. Short: a defect is large, and a wrong word on a twin is what must not be.
-const BUDGET: Duration = Duration::from_secs(30);
+/// For each server: what the manual promises verdicts for. In half of it a busy machine once took a leak for a peak.
+const BUDGET: Duration = Duration::from_secs(60);
 
 fn zoo() -> Option<Zoo> {
     let there = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
