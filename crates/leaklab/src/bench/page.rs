@@ -243,7 +243,7 @@ length of the load is not why. Alone on the machine, two rounds of each, per CPU
 | pages touched for the first time in 8 s | 13 MB | 351, 329 MB | 762, 723 MB |
 | peak memory after 8 s | 21 MB | 98, 94 MB | 689, 654 MB |
 
-So new pages cost little, and what is left is the core. What is mostly the program's own work is 1.3 times as fast here as
+So new pages cost little. What is left, the core, was inferred and not shown by itself. What is mostly the program's own work is 1.3 times as fast here as
 there, and copying memory 1.4 times (about 50 GB/s against 36); small requests, more than half of which are the kernel's
 work, are 1.6 times as fast: system calls are what differs most. Neither flush 5, nor the monitoring server, nor a busy loop or
 a program that copies memory on the same core moved the figures by more than the rounds differ. The peak under trigger bodies
